@@ -43,7 +43,7 @@ LIST_NET = "list_net.npy"  # of a release whose blend has one; see ``lib/sources
 YOUNG = "young.npy"  # which items have too few clicks to be judged by them
 
 QUERY_TOWER, RANKER = "query_tower", "dlrm_ranking"
-CANDIDATE_SOURCES = "candidate_sources"
+CANDIDATE_SOURCES, SAMPLER = "candidate_sources", "softmax_sampling"
 #: Model → files of its version directory, in the order of serving.
 MODEL_FILES: dict[str, tuple[str, ...]] = {
     "context_preprocessor": (),
@@ -60,7 +60,7 @@ MODEL_FILES: dict[str, tuple[str, ...]] = {
     "multimodal_embedding_lookup": (EMBEDDING_TABLE,),
     "unroll_features": (),
     RANKER: (ITEMS, LISTS),
-    "softmax_sampling": (SAMPLING,),  # and YOUNG, where new items have places
+    SAMPLER: (SAMPLING,),  # and YOUNG, where new items have places
     "item_id_decoder": (ITEM_IDS_FILE,),
 }
 #: File of the ranker's version directory → file of the ranking artifact.

@@ -1,27 +1,15 @@
-"""Define ``recsys bench``: measure the platform."""
+"""Define ``recsys bench``: measure data, trainings, serving and shops."""
 
 from __future__ import annotations
 
-import signal
-import sys
-from collections.abc import Iterable, Sequence
 from typing import Annotated
 
 import typer
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Column, Table
 
+from recsys_assets.cli.bench_app import app, end_as_interrupted, print_table
 from recsys_assets.settings import Settings, get_settings
-
-app = typer.Typer(
-    no_args_is_help=True, help="Measure the platform; write the figures to RECSYS_HOME/bench."
-)
-
-
-@app.callback()
-def bench() -> None:
-    """Measure a part of the platform; each command writes its own file."""
 
 
 @app.command()
@@ -56,7 +44,7 @@ def data(
         box=SIMPLE_HEAD,
         title=title,
     )
-    _print(table, table_rows(report))
+    print_table(table, table_rows(report))
     clock.say(f"written to {settings.home / 'bench' / 'data.json'}")
 
 
@@ -94,7 +82,7 @@ def training(
         box=SIMPLE_HEAD,
         title=title,
     )
-    _print(table, table_rows(report))
+    print_table(table, table_rows(report))
     graph = report["full_graph"]
     took = (
         "nothing materialised"
@@ -137,7 +125,7 @@ def serving(
     from recsys_assets.operations.jobs import Clock
 
     settings, clock = get_settings(), Clock()
-    _end_as_interrupted()
+    end_as_interrupted()
     try:
         report = bench_serving(
             settings,
@@ -182,7 +170,7 @@ def serving(
         (ratios, ratio_rows(report)),
     ):
         if rows:
-            _print(table, rows)
+            print_table(table, rows)
     clock.say(f"written to {settings.home / 'bench' / 'serving.json'}")
 
 
@@ -208,7 +196,7 @@ def shops(
     from recsys_assets.operations.jobs import Clock
 
     settings, clock = get_settings(), Clock()
-    _end_as_interrupted()
+    end_as_interrupted()
     try:
         report = bench_shops(settings, clock.say, only or (), keep, draw)
     except BenchFailed as error:
@@ -222,44 +210,10 @@ def shops(
         box=SIMPLE_HEAD,
         title=f"bench shops · draw {report['draw']} · {report['cpu_count']} cores",
     )
-    _print(table, table_rows(report))
+    print_table(table, table_rows(report))
     clock.say(f"written to {settings.home / 'bench' / 'shops.json'}")
     if report["served"] is not None and report["served"] < 1:
         raise typer.Exit(1)
-
-
-@app.command()
-def prior(
-    only: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="A kept shop; give it once per shop.")
-    ] = None,
-) -> None:
-    """Measure what a net that other shops gave is worth on a shop.
-
-    The shops are those that `recsys bench shops --keep` left in this home.
-    Each one's figure is that of a net of all others; no release has one.
-    """
-    from recsys_assets.bench.harness.part import BenchFailed
-    from recsys_assets.bench.prior.run import bench_prior, table_rows
-    from recsys_assets.operations.jobs import Clock
-
-    settings, clock = get_settings(), Clock()
-    target = settings.home / "bench" / "prior"
-    try:
-        figures = bench_prior(settings, target, clock.say, only or ())
-    except BenchFailed as error:
-        clock.say(str(error))
-        raise typer.Exit(1) from error
-    table = Table(
-        "shop",
-        "held-out clicks",
-        "default",
-        "with the net of others − default, 95 %",
-        box=SIMPLE_HEAD,
-        title="bench prior · nDCG@10",
-    )
-    _print(table, table_rows(figures))
-    clock.say(f"written to {target}")
 
 
 @app.command()
@@ -287,7 +241,7 @@ def peers(
     from recsys_assets.operations.jobs import Clock
 
     settings, clock = get_settings(), Clock()
-    _end_as_interrupted()
+    end_as_interrupted()
     try:
         report = bench_peers(settings, clock.say, only or (), peer or (), ask)
     except BenchFailed as error:
@@ -303,7 +257,7 @@ def peers(
         box=SIMPLE_HEAD,
         title=f"bench peers · {report['cpu_count']} cores",
     )
-    _print(table, table_rows(report))
+    print_table(table, table_rows(report))
     clock.say(f"written to {settings.home / 'bench' / 'peers.json'}")
 
 
@@ -330,14 +284,14 @@ def files(
     from recsys_assets.operations.jobs import Clock
 
     settings, clock = get_settings(), Clock()
-    _end_as_interrupted()
+    end_as_interrupted()
     try:
         report = bench_files(settings, clock.say, only or (), fuzz, rows)
     except BenchFailed as error:
         clock.say(str(error))
         raise typer.Exit(1) from error
     table = Table("case", "form", "ended", box=SIMPLE_HEAD, title="bench files")
-    _print(table, table_rows(report))
+    print_table(table, table_rows(report))
     if "rows_per_second" in report:
         speed = report["rows_per_second"]
         clock.say(
@@ -347,46 +301,3 @@ def files(
     clock.say(f"written to {settings.home / 'bench' / 'files.json'}")
     if failed(report):
         raise typer.Exit(1)
-
-
-@app.command()
-def loop(
-    only: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME", help="A part to measure; give it once per part."),
-    ] = None,
-) -> None:
-    """Measure the loop from an answer to what is learnt from it.
-
-    served-log: what the log of answers costs the median answer, and whether
-    it holds every answer. drift: how soon a change is found, and how often
-    one is found where there is none. Ends with code 1 if a figure misses its
-    bar.
-    """
-    from recsys_assets.bench.harness.part import BenchFailed
-    from recsys_assets.bench.loop.run import bench_loop, failed, table_rows
-    from recsys_assets.operations.jobs import Clock
-
-    settings, clock = get_settings(), Clock()
-    _end_as_interrupted()
-    try:
-        report = bench_loop(settings, clock.say, only or ())
-    except BenchFailed as error:
-        clock.say(str(error))
-        raise typer.Exit(1) from error
-    table = Table("part", "figure", "value", "wanted", box=SIMPLE_HEAD, title="bench loop")
-    _print(table, table_rows(report))
-    clock.say(f"written to {settings.home / 'bench' / 'loop.json'}")
-    if failed(report, only or ()):
-        raise typer.Exit(1)
-
-
-def _print(table: Table, rows: Iterable[Sequence[str]]) -> None:
-    for row in rows:
-        table.add_row(*row)
-    Console().print(table)
-
-
-def _end_as_interrupted() -> None:
-    """Let SIGTERM end the servers of a bench too, as an interrupt does."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))

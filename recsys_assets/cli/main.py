@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from recsys_assets.cli import bench as bench_command
+from recsys_assets.cli import bench_learning as bench_learning  # adds its commands
 from recsys_assets.cli import drill as drill_command
 from recsys_assets.cli.ingest import ingest
 from recsys_assets.exits import run_and_leave

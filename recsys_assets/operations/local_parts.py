@@ -9,7 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from recsys_assets.addresses import is_loopback
+from recsys_assets.artifacts import ArtifactMissing, ArtifactStore
 from recsys_assets.lib.release.champion import read_champion
+from recsys_assets.lib.release.learnt import last_day
+from recsys_assets.lib.release.releases import open_release
 from recsys_assets.operations import dagster_home, processes
 from recsys_assets.operations.processes import Port, Record
 from recsys_assets.operations.triton_server import READY_LIMIT, TritonServer
@@ -160,10 +163,17 @@ def _triton(settings: Settings) -> Service:
 
     def detail() -> str:
         serving = read_champion(settings)
+        if serving is None:
+            return "no release promoted yet"
+        try:
+            release = open_release(ArtifactStore(settings.artifacts), serving.release)
+            learnt = last_day(release.learnt_days)
+        except ArtifactMissing:  # the copy that serves does not need it
+            learnt = None
         return (
-            f"release {serving.release}, generation {serving.generation}, rung {serving.rung}"
-            if serving
-            else "no release promoted yet"
+            f"release {serving.release}, generation {serving.generation}, "
+            + (f"learnt to {learnt}, " if learnt else "")
+            + f"rung {serving.rung}"
         )
 
     address = f"{settings.triton_host}:{settings.triton_grpc_port}"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 import dagster as dg
 
 from recsys_assets.artifacts import Artifact
+from recsys_assets.lib.release import learnt
 from recsys_assets.lib.release.verdict import blocks, stops
 
 if TYPE_CHECKING:
@@ -107,6 +108,12 @@ def result(
         data_version=dg.DataVersion(artifact.digest),
         check_results=list(checks),
     )
+
+
+def released(artifact: Artifact, *, checks: Sequence[dg.AssetCheckResult] = ()) -> Materialized:
+    """Return the materialisation of a release, with a table of the days that it has learnt."""
+    days = dg.MetadataValue.md(learnt.table(artifact.metrics.get("learnt_days")))
+    return result(artifact, extra={"days that it has learnt": days}, checks=checks)
 
 
 def check(

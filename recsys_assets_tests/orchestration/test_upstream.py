@@ -145,6 +145,7 @@ def paper(
             "query_tower": made["retrieval/two_tower"],
             "ranker": made["ranking/dlrm"],
             "workflows": made["features/workflows"],
+            "aligned": made["embeddings/aligned"],
         },
     ) as staged:
         build._dump_release(
@@ -157,6 +158,7 @@ def paper(
             look_back_days=7,
             text_encoder=None,
             versions={},
+            learnt_days=None,
             inputs={},
         )
         release = staged.publish()
@@ -183,6 +185,9 @@ def paper(
     )
     for name in fine_tuning.ROLES:
         publish(f"fine_tune/{name}", DAY, rows=rows)
+    tuned = {name: store.current(f"fine_tune/{name}", DAY) for name in fine_tuning.ROLES}
+    tuned["sources"] = publish("fine_tune/sources", DAY, rows=rows)
+    publish("fine_tune/blend", DAY, rows=rows, **tuned)
 
     class PaperPlatform(Platform):
         @property

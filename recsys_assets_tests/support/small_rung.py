@@ -20,7 +20,12 @@ TRAIN, VALID = DAYS[:9], DAYS[9:]
 
 def workflows_of(store: ArtifactStore, vocabulary: Sequence[str] = ITEMS) -> Artifact:
     with store.stage("features/workflows", DAYS[-1]) as staged:
-        content = {"vocabulary": {c.ITEM_ID: [*vocabulary]}}
+        content = {
+            "vocabulary": {c.ITEM_ID: [*vocabulary], c.USER_ID: ["u0"]},
+            "cardinality": {c.ITEM_ID: c.VOCABULARY_START + len(vocabulary), c.CATEGORY_L1: 4},
+            "mean_age": 33.5,
+            "look_back_days": 7,
+        }
         (staged.path / TRANSFORMS).write_text(json.dumps(content))
         return staged.publish()
 
@@ -65,7 +70,8 @@ def write(store: ArtifactStore, **changes: Any) -> Artifact:
     train_days = [str(one.partition) for one in inputs["train"]]
     fitted = fit(store, workflows, inputs["log"], inputs.pop("inner"), train_days)
     inputs |= {"workflows": workflows, "fitted": fitted}
-    with store.stage("ladder/simple_rung", DAYS[-1], inputs={"fitted": fitted}) as staged:
+    made_from = {"fitted": fitted, "log": inputs["log"]}
+    with store.stage("ladder/simple_rung", DAYS[-1], inputs=made_from) as staged:
         return staged.publish(
             write_simple_rung(**inputs, target=staged.path, seed=7, look_back_days=7)
         )

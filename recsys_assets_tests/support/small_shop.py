@@ -41,7 +41,7 @@ def png() -> bytes:
 def promote(settings: Settings, release: int = 1, **said: str) -> None:
     """Write what a promotion leaves for the gateway: display.json and images.parquet.
 
-    said: rung and hides of display.json; none by default, as older versions wrote none.
+    said: rung, hides and learnt_to of display.json; none by default, as older versions wrote none.
     """
     items = {
         item_id: {

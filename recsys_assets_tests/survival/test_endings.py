@@ -54,6 +54,7 @@ def test_the_gateway_finishes_what_is_in_flight_and_starts_without_valkey(stack:
         "triton": True,
         "release": RELEASE,
         "rung": "full",
+        "learnt_to": None,
         "valkey": False,
     }
     assert stack.http.get("/popular").json()["reasons"] == [

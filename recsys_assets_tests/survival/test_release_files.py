@@ -219,6 +219,7 @@ def test_triton_refuses_a_release_with_a_changed_byte_and_the_old_one_serves(sta
             "ranker": RELEASE,
             "rung": "full",
             "hides": None,  # as an older version promoted
+            "learnt_to": None,
         }
     finally:
         shutil.rmtree(part)

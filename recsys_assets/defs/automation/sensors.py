@@ -108,11 +108,11 @@ def ingested_day(
 ) -> dg.SkipReason | dg.SensorResult:
     """Starts `feature_store_refresh` and `fine_tune` for each new day.
 
-    A champion of a simple rung has no model to fine-tune, so only the refresh starts. A day is new
-    if it is later than the champion's newest day and `features/masked_train` has new
-    content. Each content starts one run per job. The cursor is the storage id of the last processed
-    materialisation. So several days at once are all processed; an asset sensor would process only
-    the last one.
+    A champion of popularity or item-to-item has neither a model nor sources to fine-tune, so only
+    the refresh starts. A day is new if it is later than the champion's newest day and
+    `features/masked_train` has new content. Each content starts one run per job. The cursor is the
+    storage id of the last processed materialisation. So several days at once are all processed; an
+    asset sensor would process only the last one.
 
     A day that was ingested by hand before its end is processed when it is over, because its other
     events would never be learned. What was ingested after it waits too.
@@ -127,7 +127,7 @@ def ingested_day(
     """
     from recsys_assets.lib.features import freshness
     from recsys_assets.lib.fine_tune import fine_tuning
-    from recsys_assets.lib.release.rung import FULL
+    from recsys_assets.lib.release.rung import WITH_SOURCES
 
     after = int(context.cursor) if context.cursor else None
     records = context.instance.fetch_materializations(
@@ -162,7 +162,7 @@ def ingested_day(
     requests = []
     for day in new:
         requests.append(due_models.refresh_of(platform, day))
-        if champion.rung["name"] == FULL:  # a simple rung has no model to tune
+        if champion.rung["name"] in WITH_SOURCES:
             tuned = due_models.fine_tune_of(context.instance, platform, champion, day)
             if isinstance(tuned, dg.RunRequest):
                 requests.append(tuned)

@@ -1,6 +1,7 @@
-"""Define the assets that fine-tune the champion's models on a new day.
+"""Define the assets that fine-tune the champion's models on a new day, and their release.
 
-The query tower and the ranker are trained. The item tower and the index stay the same.
+The query tower and the ranker are trained. The item tower and the index stay the same. ``sources``
+beside this module refits the sources.
 """
 
 import dataclasses
@@ -68,6 +69,8 @@ class FineTuneParts(RowsOfDay):
 
     query_tower: Annotated[Artifact, Upstream("fine_tune/query_tower", SAME)]
     dlrm: Annotated[Artifact, Upstream("fine_tune/dlrm", SAME)]
+    sources: Annotated[Artifact, Upstream("fine_tune/sources", SAME)]
+    blend: Annotated[Artifact, Upstream("fine_tune/blend", SAME)]
     items: Annotated[Artifact, Upstream("raw/items")]
     days_before: Annotated[
         Sequence[Artifact], Upstream("features/interactions", partitions.DAY_BEFORE)
@@ -94,7 +97,9 @@ def rows(
     Reads masked rows and features of the new day and of replayed older days, and the champion's
     transforms. Writes the training rows (70 % of the new day, and the replayed days) and the
     held-out rows (30 % of the new day), one row per exposure. Where RECSYS_EVENT_VALUES says so,
-    rows have the values of their clicks, by the events up to the end of the day.
+    rows have the values of their clicks, by the events up to the end of the day. The metric
+    "learns" names the models that learn: not the ranker where every row of the day is clicked, and
+    none for a champion of the fusion, for which no row is written and the whole day is held out.
     """
     from recsys_assets.lib.features.look_back import require_look_back
     from recsys_assets.lib.fine_tune import fine_tuning
@@ -144,6 +149,17 @@ def _fine_tune(
     rows = open_inputs(RowsOfDay, platform, day)["rows"]
     champion = fine_tuning.origin(store, rows, name)
     inputs = {"champion": champion, "rows": rows, **fine_tuning.generation_inputs(store, champion)}
+    if name not in fine_tuning.learns(rows):
+        kept = platform.build(
+            context,
+            f"fine_tune/{name}",
+            partition=day,
+            inputs=inputs,
+            params={"carried": True},
+            force=config.force,
+            write=lambda staged: fine_tuning.carry(champion, staged.path),
+        )
+        return reporting.result(kept.artifact, reused=kept.reused)
     built = training.build(
         context,
         platform,
@@ -174,7 +190,7 @@ def query_tower(
     """Fine-tunes the champion's query tower on a new day.
 
     Reads the day's rows and the champion's towers. Writes a new query tower as checkpoint and ONNX.
-    The item tower is frozen and stays bit-identical.
+    The item tower is frozen and stays bit-identical. A champion of the fusion keeps its own.
     """
     return _fine_tune(context, config, platform, training, "query_tower")
 
@@ -195,7 +211,8 @@ def dlrm(
 ) -> reporting.Materialized:
     """Fine-tunes all parameters of the champion's DLRM on a new day.
 
-    Reads the day's rows and the champion's DLRM. Writes a new DLRM as checkpoint and ONNX.
+    Reads the day's rows and the champion's DLRM. Writes a new DLRM as checkpoint and ONNX. Where
+    every row of the day is clicked, it cannot learn, and the champion's is carried over.
     """
     return _fine_tune(context, config, platform, training, "dlrm")
 
@@ -228,19 +245,20 @@ def release(
 ) -> reporting.Materialized:
     """Builds a fine-tuned release per day and records the gate verdict.
 
-    Reads both fine-tuned models, the day's held-out rows and the champion. The release keeps the
-    champion's generation (workflows, item vectors and index).
+    Reads both fine-tuned models, the refitted sources with their weights, the day's held-out rows
+    and the champion. The release keeps the champion's generation (workflows, item vectors and
+    index). It says which days it has learnt, and which model was carried over.
     """
-    from recsys_assets.lib.gates import verdicts
+    from recsys_assets.lib.gates import fine_tuned
 
     day, store, settings = context.partition_key, platform.store, platform.settings
     parts = open_inputs(
         FineTuneParts,
         platform,
         day,
-        training=lambda opened: verdicts.training_days(store, opened["rows"]),
+        training=lambda opened: fine_tuned.training_days(store, opened["rows"]),
     )
-    inputs, limits = verdicts.fine_tune_inputs(store, settings, parts), config.limits()
+    inputs, limits = fine_tuned.fine_tune_inputs(store, settings, parts), config.limits()
     params: FineTuneVerdictParams = {
         "seed": settings.seed,
         "time_zone": partitions.time_zone(settings),
@@ -254,12 +272,12 @@ def release(
         inputs=inputs,
         params={**params, **dataclasses.asdict(limits)},
         force=config.force,
-        write=lambda staged: verdicts.write_fine_tune_verdict(
+        write=lambda staged: fine_tuned.write_fine_tune_verdict(
             store, inputs, staged.path, day=day, limits=limits, **params
         ),
     )
-    release = verdicts.fine_tuned_release(store, day, inputs, judged.artifact)
+    release = fine_tuned.fine_tuned_release(store, day, inputs, judged.artifact)
     verdict = release.metrics["gate"]
     served = served_check.served_check(context, platform, release, force=config.force)
     gate = reporting.gate_checks(verdict, gates.by_group(verdict))
-    return reporting.result(release, checks=[*gate, served])
+    return reporting.released(release, checks=[*gate, served])

@@ -89,7 +89,7 @@ def release(
         )
         built = simple.build_simple_release(store, settings, as_of, parts, judged.artifact)
     verdict = built.metrics["gate"]
-    return reporting.result(
+    return reporting.released(
         built,
         checks=[
             reporting.check(

@@ -92,7 +92,7 @@ def release(
     verdict = release.metrics["gate"]
     served = served_check.served_check(context, platform, release, force=config.force)
     gate = reporting.gate_checks(verdict, gates.by_group(verdict))
-    return reporting.result(release, checks=[*gate, served])
+    return reporting.released(release, checks=[*gate, served])
 
 
 LEARNED_DAYS = dg.AssetCheckSpec(

@@ -231,6 +231,8 @@ def _write_figures(figures: ChoiceFigures, folder: Path) -> None:
             }
         )
     (folder / "alternatives.md").write_text(markdown_table(pl.DataFrame(rows)))
+    if not figures["sources"]:  # too few clicks to say what each is worth
+        return
     table = [
         {
             "source": name,

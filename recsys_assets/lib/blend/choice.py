@@ -117,10 +117,10 @@ def choose(
     labels = replace(labels, logit=logit)
     count = int(labels.learnable.sum())
     if labels.names == (RETRIEVAL,):
-        return BlendChoice(_nothing(count, "no other source could be fitted"), as_is)
+        return BlendChoice(similarity_alone(count, "no other source could be fitted"), as_is)
     if count < MINIMUM_LABELS:
         why = f"{count} held-out clicks are too few to weigh sources ({MINIMUM_LABELS} are needed)"
-        return BlendChoice(_nothing(count, why), as_is)
+        return BlendChoice(similarity_alone(count, why), as_is)
     few = labels.first(_WORTH_LABELS)
     worth = _worth(few)
     kept = _kept(few, worth)
@@ -131,7 +131,7 @@ def choose(
             used = used.without(name)
     if used.names == (RETRIEVAL,) and used.logit is None:
         return BlendChoice(
-            {**_nothing(count, "no source adds half a percent"), "sources": worth}, as_is
+            {**similarity_alone(count, "no source adds half a percent"), "sources": worth}, as_is
         )
     fits: dict[str, tuple[np.ndarray, w.Fit]] = {}
     if used.logit is None:
@@ -154,7 +154,7 @@ def choose(
         own = w.cross_fitted(used, *fits[LISTWISE], ranked, nets.added)
         alternatives[LIST_NET] = _alternative(own, ranks[default], labels, seed)
         # it must earn its milliseconds beside what would serve without it
-        earned = _difference(own, ranks[chosen], labels, seed)
+        earned = difference_of(own, ranks[chosen], labels, seed)
         if earned["low"] > 0:
             ranks[LIST_NET], minus = own, earned
             chosen, over = LIST_NET, chosen
@@ -171,7 +171,8 @@ def choose(
     return BlendChoice(figures, ranks[chosen], served)
 
 
-def _nothing(count: int, why: str) -> ChoiceFigures:
+def similarity_alone(count: int, why: str) -> ChoiceFigures:
+    """Return the figures of a choice of no source: retrieval (and ranker) as they are."""
     return {
         "mode": BY_SIMILARITY,
         "chosen": AS_IS,
@@ -291,12 +292,12 @@ def _alternative(
     plain = replace(labels, value=None)
     found: Alternative = {
         "ndcg": w.ndcg_of(plain, own),
-        "difference": None if default is None else _difference(own, default, plain, seed),
+        "difference": None if default is None else difference_of(own, default, plain, seed),
     }
     if labels.value is not None:
         found["value_ndcg"] = w.ndcg_of(labels, own)
         found["value_difference"] = (
-            None if default is None else _difference(own, default, labels, seed)
+            None if default is None else difference_of(own, default, labels, seed)
         )
     return found
 
@@ -311,7 +312,7 @@ def decisive(one: Alternative) -> Estimate | None:
     return one["value_difference"] if "value_difference" in one else one["difference"]
 
 
-def _difference(own: np.ndarray, others: np.ndarray, labels: ClickLabels, seed: int) -> Estimate:
+def difference_of(own: np.ndarray, others: np.ndarray, labels: ClickLabels, seed: int) -> Estimate:
     """Return the paired difference in nDCG@10 of two alternatives by their ranks."""
     return list_metrics.paired_difference(
         own, others, labels.users, PRIMARY, seed, values=labels.value
@@ -346,7 +347,7 @@ def _figures(
     With a ranker, weights and nets are in units of its logit.
     """
     if fitted is None:
-        return {**_nothing(0, ""), "chosen": chosen}, ()
+        return {**similarity_alone(0, ""), "chosen": chosen}, ()
     _, fit = fitted
     weights: list[dict[str, float]] = []
     found: list[FittedNet] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from recsys_assets.lib.blend.blend_artifacts import (
     write_cost,
 )
 from recsys_assets.lib.blend.choice import ChoiceFigures, choose
+from recsys_assets.lib.blend.kept import Settle, as_chosen
 from recsys_assets.lib.blend.new_items import decide
 from recsys_assets.lib.evaluation import list_metrics
 from recsys_assets.lib.evaluation.generation import Generation
@@ -81,10 +83,50 @@ def write(
         retrieval_topk=retrieval_topk,
         retrieval_weight=retrieval_weight,
     )
-    asked = sampled(Queries.read(queries), LABELS, seed)
     parts = BlendParts(log, sources, workflows, aligned, train_days, time_zone)
+    return write_beside(
+        generation,
+        parts,
+        sampled(Queries.read(queries), LABELS, seed),
+        LatestClicks.of(read_clicks(history), parts.vocabulary, look_back_days),
+        aligned,
+        target,
+        seed=seed,
+        retrieval_topk=retrieval_topk,
+        new_item_places=new_item_places,
+    )
+
+
+def write_beside(
+    generation: Generation,
+    parts: BlendParts,
+    asked: Queries,
+    latest: LatestClicks,
+    aligned: Artifact,
+    target: Path,
+    *,
+    seed: int,
+    retrieval_topk: int,
+    new_item_places: int | str,
+    settle: Settle = as_chosen,
+    kept_places: int = 0,
+) -> ChoiceFigures:
+    """Choose the blend beside a generation's models; write it and return its figures.
+
+    Args:
+        generation: without sources.
+        parts: of the blend.
+        asked: the held-out clicks that choose.
+        latest: clicks by rows of the vocabulary.
+        aligned: ``embeddings/aligned``.
+        target: folder of the files.
+        seed: of the bootstrap.
+        retrieval_topk: candidates of the first stage.
+        new_item_places: of the settings.
+        settle: has the last word on what is chosen.
+        kept_places: see ``decide``.
+    """
     catalogue = rows_in(parts.vocabulary, asked.item_ids)
-    latest = LatestClicks.of(read_clicks(history), parts.vocabulary, look_back_days)
     labels = parts.labels(
         asked,
         latest,
@@ -93,11 +135,10 @@ def write(
         np.where(generation.knows(np.arange(len(catalogue))), catalogue, -1),
     )
     as_is = list_metrics.run(generation.served, asked).ranks
-    logit = generation.logits(asked, labels.query, labels.rows)
-    new_items = decide(new_item_places, asked, parts.young[JUDGED], catalogue)
-    figures = write_choice(
-        parts, choose(labels, as_is, logit, seed, retrieval_topk), target, new_items
-    )
+    labels = replace(labels, logit=generation.logits(asked, labels.query, labels.rows))
+    new_items = decide(new_item_places, asked, parts.young[JUDGED], catalogue, kept_places)
+    choice = choose(labels, as_is, labels.logit, seed, retrieval_topk)
+    figures = write_choice(parts, settle(choice, labels, as_is), target, new_items)
     places = read_places(target / JUDGED)
     if places is None:
         return figures

@@ -99,7 +99,7 @@ class NewItems:
 
 
 def decide(
-    setting: int | str, asked: Queries, young: np.ndarray, catalogue: np.ndarray
+    setting: int | str, asked: Queries, young: np.ndarray, catalogue: np.ndarray, kept: int = 0
 ) -> NewItems:
     """Decide how many places new items get.
 
@@ -109,11 +109,16 @@ def decide(
         young: bool [I'], of the vocabulary: with few clicks up to the held-out days.
         catalogue: int64 [I'], row of ``asked.item_ids`` of each item of the vocabulary; -1 where it
             has none.
+        kept: one place in so many, which serves; with AUTO it stays, for a day's clicks are too few
+            to decide it again; 0: decide.
     """
     of_catalogue = young_items(young, catalogue, asked.items)
     clicks = int(asked.overall.sum())
     on_new = int(of_catalogue[asked.true[asked.overall]].sum())
     every, why = _every(setting, clicks, on_new)
+    if setting == AUTO and kept:
+        why = f"one place in {kept} serves and stays until the next full training; {why}"
+        every = kept
     return NewItems(
         {
             "setting": setting,

@@ -112,7 +112,12 @@ def _learnt(
     """
     if first_day is None or first_day > release.day:
         return None
-    made_from = open_release(store, release.generation).artifact.manifest["inputs"]
+    made_from = dict(open_release(store, release.generation).artifact.manifest["inputs"])
+    own = release.artifact.manifest["inputs"].get("blend")
+    # the judged tables of a fine-tune are fitted up to the day before its own: on earlier days they
+    # would win by memory, and those of its generation are taken
+    if own is not None and first_day == release.day:
+        made_from["blend"] = own
     if "blend" not in made_from:
         return None
     try:

@@ -92,20 +92,43 @@ def write_source_artifact(
     if name != IALS or len(vocabulary) <= MOST_FACTORS:  # above, it is not fitted
         tuned = _tuned(name, interactions, inner, items, train_days, rule, time_zone, seed)
     log = ClickLog.of(scan_interactions(interactions), vocabulary, time_zone)
-    days = {
-        JUDGED: day_number(train_days[-1]) + 1,
-        SERVED: day_number(str(interactions[-1].partition)) + 1,
-    }
-    for folder, day in days.items():
+    last = str(interactions[-1].partition)
+    write_fits(name, tuned.params, log, vocabulary, content, target, (train_days[-1], last), seed)
+    return write_source_figures(name, len(vocabulary), tuned, target)
+
+
+def write_fits(
+    name: str,
+    params: Params,
+    log: ClickLog,
+    vocabulary: Sequence[str],
+    content: np.ndarray,
+    target: Path,
+    last_days: tuple[str, str],
+    seed: int,
+) -> None:
+    """Fit a source twice, to be judged and to serve; write both folders.
+
+    Args:
+        name: as for ``write_source_artifact``.
+        params: of the source.
+        log: of the whole window.
+        vocabulary: item ids, in the order of ``log``.
+        content: float32 [3 + I, D], by Categorify index.
+        target: folder of the folders.
+        last_days: ISO, the last day that the judged fit learns, and that of the one that serves.
+        seed: of the fit.
+    """
+    for folder, last in zip((JUDGED, SERVED), last_days, strict=True):
         (target / folder).mkdir()
+        day = day_number(last) + 1
         source: Source | None
         if name == POPULAR_NOW:  # its counts are online, so that nothing of it is fitted
-            source = PopularNow.of(tuned.params["half_life"], vocabulary)
+            source = PopularNow.of(params["half_life"], vocabulary)
         else:
-            source = fit_source(name, log.before(day), day, tuned.params, content, seed)
+            source = fit_source(name, log.before(day), day, params, content, seed)
         if source is not None:
             write_json(target / folder / ENTRY, write_source(target / folder, source))
-    return write_source_figures(name, len(vocabulary), tuned, target)
 
 
 def open_source(folder: Path, content: Path) -> Source | None:

@@ -14,6 +14,7 @@ import polars as pl
 from recsys_assets import columns as c
 from recsys_assets import partitions
 from recsys_assets.artifacts import Artifact, ArtifactStore
+from recsys_assets.files import write_json
 from recsys_assets.lib.features.batch_transform import (
     BatchTransform,
     click_histories,
@@ -23,12 +24,15 @@ from recsys_assets.lib.features.click_values import read_click_values, with_valu
 from recsys_assets.lib.figures.series import number
 from recsys_assets.lib.release import releases
 from recsys_assets.lib.release.champion import read_champion
-from recsys_assets.lib.release.rung import FULL, described
+from recsys_assets.lib.release.contents import place
+from recsys_assets.lib.release.rung import FUSION, WITH_SOURCES, described
 from recsys_assets.settings import Settings
 
 TRAIN_SHARE = 0.7  # of the new day; the rest judges
 #: Model of a release → its role in the release's manifest.
 ROLES = {"query_tower": "query_tower", "dlrm": "ranker"}
+RANKER_MODEL = "dlrm"
+PLAN_FILE = "plan.json"
 #: Roles of the inputs of a trained model that its fine-tune needs again.
 GENERATION_ROLES = ("datasets", "workflows", "embeddings", "item_inputs")
 
@@ -46,8 +50,10 @@ class FineTunePlan:
 
 
 class FineTuneRows(TypedDict):
-    """Holds the counts of the rows of a fine-tune."""
+    """Holds what a fine-tune learns, and the counts of its rows."""
 
+    #: of ROLES, the models that learn; the release has the others as its champion has them
+    learns: list[str]
     rows: int
     train: int
     replayed: int  # of the train rows, those of earlier days
@@ -59,8 +65,8 @@ def plan(settings: Settings, store: ArtifactStore, day: str) -> FineTunePlan:
     """Choose the champion, and the days to learn: the day, the days before it, a few older ones.
 
     Raises:
-        FineTuneError: there is no champion, it is of an older form or of another look-back, or it
-            has learnt this day or a later one.
+        FineTuneError: there is no champion, it is of an older form, of another look-back or of a
+            rung without sources, or it has learnt this day or a later one.
     """
     champion = read_champion(settings)
     if champion is None:
@@ -80,16 +86,18 @@ def plan(settings: Settings, store: ArtifactStore, day: str) -> FineTunePlan:
             f"{settings.look_back_days}; run `recsys materialize`, then `recsys promote`, or set "
             f"RECSYS_LOOK_BACK_DAYS back to {base.look_back_days}"
         )
-    if base.rung["name"] != FULL:
+    if base.rung["name"] not in WITH_SOURCES:
         raise FineTuneError(
             f"the champion (release {base.number}) is of the rung {described(base.rung)}; it has "
-            "no model to tune: run full_training as of a later day"
+            "neither a model nor sources to tune: run full_training as of a later day"
         )
     if day <= base.day:
         raise FineTuneError(
             f"the champion (release {base.number}) has learnt up to {base.day}, so {day} would be "
             "learnt twice; choose a later day, or roll back first"
         )
+    if base.rung["name"] == FUSION:  # it has no model that replayed days would remind
+        return FineTunePlan(base, [day])
     recent = [
         d
         for d in partitions.recent_days(settings, day, 1 + settings.replay_recent_days)
@@ -131,7 +139,12 @@ def write_rows(
 
     train.parquet holds masked rows: the replayed days and 70 % of the new day. holdout.parquet
     holds the other 30 %, unmasked. {train,holdout}_{history,items,ages}.npy hold the click
-    histories of their clicked rows in order, as ``ClickHistories``.
+    histories of their clicked rows in order, as ``ClickHistories``. plan.json holds the digests of
+    champion and features, and which models learn.
+
+    A ranker learns from rows that were shown but not clicked. Where the new day has none, as in a
+    log of clicks alone, only the query tower learns. A champion of the fusion has no model that
+    learns: no row is written, and all rows of the day are held out.
 
     Args:
         store: of the artifacts.
@@ -141,17 +154,23 @@ def write_rows(
         target: folder of the files.
         seed: of the held-out rows.
         values: of ``write_click_values``; None: each click counts once.
-
-    Raises:
-        FineTuneError: every row of the new day is clicked.
     """
     day, learns = _split(features[-1], seed)
-    if day.height and day[c.CLICK].min() == 1:
-        raise FineTuneError(
-            f"every row of {features[-1].partition} is clicked, so the ranker can neither be tuned "
-            "nor judged: add impressions to the log, or, where it never has any, run full_training "
-            "as of a later day"
-        )
+    fusion = releases.read_release(champion).rung["name"] == FUSION
+    unclicked = day.height == 0 or day[c.CLICK].min() == 0
+    learning = [name for name in ROLES if not fusion and (unclicked or name != RANKER_MODEL)]
+    # the content tells the rows of two champions apart also where no row is written
+    plan = {"champion": champion.digest, "days": [day.digest for day in features], "seed": seed}
+    write_json(target / PLAN_FILE, {**plan, "learns": learning})
+    if fusion:
+        return {
+            "learns": learning,
+            "rows": day.height,
+            "train": 0,
+            "replayed": 0,
+            "holdout": day.height,
+            "out_of_vocabulary": {},
+        }
     transform = BatchTransform(transforms_of(store, champion))
     train_ids = day.filter(pl.Series(learns))[c.EVENT_ID]
     new = pl.read_parquet(masked[-1].path("masked.parquet")).filter(
@@ -176,6 +195,7 @@ def write_rows(
             for column in (c.USER_ID, c.ITEM_ID)
         }
     return {
+        "learns": learning,
         "rows": train.height + holdout.height,
         "train": train.height,
         "replayed": train.height - new.height,
@@ -191,6 +211,34 @@ def held_out(features: Artifact, seed: int) -> pl.DataFrame:
     """
     day, learns = _split(features, seed)
     return day.filter(pl.Series(~learns)).sort(c.TIMESTAMP, c.EVENT_ID)
+
+
+def learns(rows: Artifact) -> list[str]:
+    """Return the models that learn from ``fine_tune/rows``, of ROLES."""
+    # rows of an older version were refused where a model could not learn
+    found: list[str] = rows.metrics.get("learns", list(ROLES))
+    return found
+
+
+def judged_rows(rows: Artifact, features: Artifact) -> pl.DataFrame:
+    """Return the day's rows that no model of a fine-tune has learnt, sorted by time.
+
+    rows: ``fine_tune/rows``. features: ``features/interactions`` of its day.
+    """
+    if learns(rows):
+        return held_out(features, rows.manifest["params"]["seed"])
+    day = pl.read_parquet(features.path("features.parquet"))
+    return day.sort(c.TIMESTAMP, c.EVENT_ID)
+
+
+def carry(model: Artifact, target: Path) -> dict[str, Any]:
+    """Place the files of a model that does not learn; return its metrics.
+
+    model: of the champion. target: folder of the files.
+    """
+    for name in model.manifest["files"]:
+        place(model.path(name), target / name)
+    return {**model.metrics, "carried": True}
 
 
 def _split(features: Artifact, seed: int) -> tuple[pl.DataFrame, np.ndarray]:

@@ -72,15 +72,42 @@ def full_release(evidence: Evidence, limits: Limits = Limits()) -> Verdict:
     )
 
 
-def fine_tune(evidence: Evidence, limits: Limits = Limits()) -> Verdict:
-    """Judge a day's fine-tune on the day's held-out rows; a missing champion fails."""
-    # fine-tunes learn from logged negatives, so a day of clicks alone is a fault of the log
-    checks = _common(evidence, limits, clicks_alone=False)
-    if evidence.get("champion") is None:
-        checks.append(
-            fact("champion: the one it started from", "missing", "a champion", passed=False)
-        )
-    return verdict_of(checks)
+def fine_tune(
+    evidence: Evidence, limits: Limits = Limits(), *, ranker_learns: bool = True
+) -> Verdict:
+    """Judge a day's fine-tune on the day's held-out rows; a missing champion fails.
+
+    ranker_learns: False where the day's rows are all clicked, so that the ranker is the champion's.
+    """
+    # a ranker that learns has unclicked rows, so held-out clicks alone are a fault of the log
+    checks = _common(evidence, limits, clicks_alone=not ranker_learns)
+    return verdict_of([*checks, *_started(evidence)])
+
+
+def tuned_sources(evidence: Evidence, limits: Limits = Limits()) -> Verdict:
+    """Judge a day's fine-tune of a champion of the fusion: its models stay, its sources are new."""
+    stays = {
+        "ranker: model": "the champion's, which orders nothing",
+        "latency: models": "the champion's",
+        "drift: features": "no model reads them",
+        "exports: models": "the champion's",
+    }
+    return verdict_of(
+        [
+            *statistical.of_lists(evidence, limits),
+            *statistical.valued(evidence),
+            *_freshness(evidence),
+            *(fact(name, text, "nothing new to judge") for name, text in stays.items()),
+            *_started(evidence),
+        ]
+    )
+
+
+def _started(evidence: Evidence) -> list[Check]:
+    """Return the check of a fine-tune that has no champion."""
+    if evidence.get("champion") is not None:
+        return []
+    return [fact("champion: the one it started from", "missing", "a champion", passed=False)]
 
 
 def _rung(rung: RungEvidence | None) -> Check:

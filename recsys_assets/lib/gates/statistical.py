@@ -56,6 +56,15 @@ def statistical(evidence: Evidence, limits: Limits, *, clicks_alone: bool) -> li
     ]
 
 
+def of_lists(evidence: Evidence, limits: Limits) -> list[Check]:
+    """Return the statistical checks of lists alone, where no model is new."""
+    return [
+        *champion(evidence, limits, clicks_alone=True),
+        *_slices(evidence, limits),
+        *_exposure(evidence, limits),
+    ]
+
+
 def one_class(clicked: object, rows: object) -> str | None:
     """Return what rows lack for an AUC; None where they have both classes or are not counted.
 

@@ -18,18 +18,14 @@ import polars as pl
 from recsys_assets import columns as c
 from recsys_assets.artifacts import Artifact, ArtifactStore
 from recsys_assets.files import write_json
-from recsys_assets.lib.blend.released import released_places, released_sources
 from recsys_assets.lib.evaluation.baseline_spaces import DEFAULTS
 from recsys_assets.lib.evaluation.click_log import ClickLog
 from recsys_assets.lib.evaluation.generation import Generation
 from recsys_assets.lib.evaluation.popular_baselines import RecentPopularity
-from recsys_assets.lib.evaluation.queries import QUERY_LIMIT, Queries
-from recsys_assets.lib.exports import parity
-from recsys_assets.lib.exports.exports import PARTS
-from recsys_assets.lib.fine_tune import fine_tuning
+from recsys_assets.lib.evaluation.queries import Queries
 from recsys_assets.lib.gates import evidence as gate_evidence
 from recsys_assets.lib.gates import gates
-from recsys_assets.lib.gates.comparisons import against_simple, champion_answers, learned_answers
+from recsys_assets.lib.gates.comparisons import against_simple, champion_answers
 from recsys_assets.lib.gates.evidence import ModelAnswers
 from recsys_assets.lib.gates.evidence_types import Evidence
 from recsys_assets.lib.gates.limits import Limits
@@ -38,7 +34,7 @@ from recsys_assets.lib.raw.rows import scan_interactions
 from recsys_assets.lib.release import build, releases
 from recsys_assets.lib.release.releases import champion_artifact
 from recsys_assets.lib.release.verdict import Verdict
-from recsys_assets.release_files import PARITY, QUERY_TOWER_ONNX, RANKER_ONNX
+from recsys_assets.release_files import QUERY_TOWER_ONNX, RANKER_ONNX
 from recsys_assets.settings import Settings
 
 VERDICT_FILE = "verdict.json"
@@ -85,7 +81,6 @@ class JudgedRelease(TypedDict):
     evidence: Evidence
 
 
-# --- a full release -------------------------------------------------------------------------------
 def full_inputs(
     store: ArtifactStore, settings: Settings, parts: Mapping[str, Any]
 ) -> dict[str, Any]:
@@ -177,7 +172,7 @@ def write_full_verdict(
         "parity": inputs["models"].metrics["max_abs_difference"],
         "index": {"recall": index.get("recall"), "recall_floor": index.get("recall_floor")},
     }
-    return _written(
+    return write_verdict(
         {"gate": gates.full_release(evidence, limits), "evidence": evidence}, limits, target
     )
 
@@ -241,158 +236,7 @@ def full_release(
     )
 
 
-# --- a fine-tune ----------------------------------------------------------------------------------
-def training_days(store: ArtifactStore, rows: Artifact) -> list[str]:
-    """Return the training days of the generation that a fine-tune belongs to.
-
-    rows: ``fine_tune/rows`` of the day.
-    """
-    base = releases.read_release(store.open(rows.manifest["inputs"]["champion"]))
-    return releases.training_days(store, base)
-
-
-def fine_tune_inputs(
-    store: ArtifactStore, settings: Settings, parts: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Return the inputs of the verdict on a day's fine-tune.
-
-    Args:
-        parts: role → artifact or artifacts, as defs/fine_tune/daily.py declares them.
-
-    Returns:
-        the parts; "base", the release that the fine-tune started from; "features" of the day; and
-        "newer", the champion, where it has learnt a later day since.
-
-    Raises:
-        ReleaseError: a model was made from other rows.
-    """
-    rows, day = parts["rows"], str(parts["rows"].partition)
-    for name in fine_tuning.ROLES:
-        if parts[name].manifest["inputs"]["rows"]["digest"] != rows.digest:
-            raise releases.ReleaseError(
-                f"fine_tune/{name} [{day}] was made from other rows; materialise it again"
-            )
-    inputs = {
-        **parts,
-        "base": store.open(rows.manifest["inputs"]["champion"]),
-        # the day's own come after those of the replayed days
-        "features": store.open(rows.manifest["inputs"]["features"][-1]),
-    }
-    champion = champion_artifact(store, settings)
-    newer = champion is not None and releases.read_release(champion).day > day
-    return inputs | ({"newer": champion} if newer else {})
-
-
-def write_fine_tune_verdict(
-    store: ArtifactStore,
-    inputs: Mapping[str, Any],
-    target: Path,
-    *,
-    day: str,
-    limits: Limits,
-    seed: int,
-    time_zone: str,
-    retrieval_topk: int,
-    first_day: str,
-) -> JudgedRelease:
-    """Write verdict.json of a fine-tune; return it as metrics.
-
-    The day's held-out rows judge the fine-tune and the champion that it started from.
-
-    inputs: of ``fine_tune_inputs``. seed: of bootstrap and queries. first_day: ISO.
-
-    Raises:
-        ReleaseError: no held-out row gives a query.
-    """
-    exposures = fine_tuning.held_out(inputs["features"], inputs["rows"].manifest["params"]["seed"])
-    queries = held_out_queries(inputs, exposures, day, seed, time_zone)
-    release = releases.read_release(inputs["base"])
-    before = Generation.of_release(
-        store,
-        release,
-        inputs["days_before"],
-        retrieval_topk=retrieval_topk,
-        sources=released_sources(store, release, inputs["interactions"]),
-        places=released_places(store, release),
-    )
-    models = {
-        "query_tower": inputs["query_tower"].path(QUERY_TOWER_ONNX),
-        "dlrm": inputs["dlrm"].path(RANKER_ONNX),
-    }
-    tuned = before.with_models(models["query_tower"], models["dlrm"])
-    # neither has learnt the held-out rows of the day
-    champion = learned_answers(release, before, release.day, queries, exposures)
-    evidence = gate_evidence.gather(
-        ModelAnswers.ask(tuned, queries, exposures),
-        queries,
-        exposures,
-        day=day,
-        seed=seed,
-        champion=champion,
-    )
-    if "newer" in inputs:
-        evidence["freshness"]["champion_day"] = releases.read_release(inputs["newer"]).day
-    of_items, of_lists = (inputs["dlrm"].path(name) for name in PARTS)
-    evidence |= {
-        "latency_ms": gate_evidence.latencies(
-            tuned, models["query_tower"], models["dlrm"], queries, exposures
-        ),
-        "drift": gate_evidence.input_drift(
-            inputs["training"], [inputs["features"]], first_day=first_day
-        ),
-        "parity": {
-            path.name: parity.parity(path, inputs[name].path(PARITY))
-            for name, path in models.items()
-        }
-        | {PARTS[-1]: parity.parts_parity(of_items, of_lists, inputs["dlrm"].path(PARITY))},
-    }
-    return _written(
-        {"gate": gates.fine_tune(evidence, limits), "evidence": evidence}, limits, target
-    )
-
-
-def held_out_queries(
-    inputs: Mapping[str, Any], exposures: pl.DataFrame, day: str, seed: int, zone: str
-) -> Queries:
-    """Return the queries of a day whose click is held out; raise ReleaseError without any."""
-    # sampled from all clicks of the day: the limit is raised so that as many held-out ones remain
-    asked = Queries.build(
-        [inputs["features"]],
-        inputs["interactions"],
-        inputs["items"],
-        seed=seed,
-        rule=releases.seen_rule(inputs["base"]),
-        zone=zone,
-        limit=round(QUERY_LIMIT / (1 - fine_tuning.TRAIN_SHARE)),
-    )
-    kept = asked.frame[c.EVENT_ID].is_in(exposures[c.EVENT_ID].implode()).to_numpy()
-    queries = asked.subset(np.flatnonzero(kept))
-    if not queries.overall.any():
-        raise releases.ReleaseError(
-            f"none of the {exposures.height} held-out rows of {day} is a click that a list could "
-            "be asked for: nothing to judge a fine-tune by; choose a day with more rows"
-        )
-    return queries
-
-
-def fine_tuned_release(
-    store: ArtifactStore, day: str, inputs: Mapping[str, Any], verdict: Artifact
-) -> Artifact:
-    """Build the release of a day's fine-tune.
-
-    inputs: of ``fine_tune_inputs``. verdict: of ``write_fine_tune_verdict``.
-    """
-    return build.build_fine_tune_release(
-        store,
-        day=day,
-        base=inputs["base"],
-        query_tower=inputs["query_tower"],
-        ranker=inputs["dlrm"],
-        gate=verdict.metrics["gate"],
-        metrics={"evidence": verdict.metrics["evidence"]},
-    )
-
-
-def _written(found: JudgedRelease, limits: Limits, target: Path) -> JudgedRelease:
+def write_verdict(found: JudgedRelease, limits: Limits, target: Path) -> JudgedRelease:
+    """Write verdict.json; return what was found, as metrics."""
     write_json(target / VERDICT_FILE, {**found, "limits": dataclasses.asdict(limits)})
     return found

@@ -14,6 +14,7 @@ from recsys_assets.lib.blend.blend_artifacts import require_made_from
 from recsys_assets.lib.blend.fit import MOST_FACTORS
 from recsys_assets.lib.blend.source_artifacts import ENTRY, SourceFigures, write_source_figures
 from recsys_assets.lib.evaluation import list_metrics
+from recsys_assets.lib.evaluation.baseline_spaces import Params
 from recsys_assets.lib.evaluation.baseline_tuning import Tuned
 from recsys_assets.lib.evaluation.latest_clicks import read_clicks
 from recsys_assets.lib.evaluation.queries import Queries
@@ -64,14 +65,32 @@ def write_fitted(
     training = [day for day in interactions if day.partition in set(train_days)]
     rule = read_rule(seen_rule.path(SEEN_RULE))
     tuned = _tuned(inner, training, items, item_ids, seed, rule, time_zone, look_back_days)
+    write_fits(tuned.params, training, interactions, item_ids, target)
+    return write_source_figures(ITEM_TO_ITEM, len(item_ids), tuned, target)
+
+
+def write_fits(
+    params: Params,
+    training: Sequence[Artifact],
+    interactions: Sequence[Artifact],
+    item_ids: np.ndarray,
+    target: Path,
+) -> None:
+    """Fit item-to-item twice, to be judged and to serve; write both folders.
+
+    Args:
+        params: of ``Weights``.
+        training: ``raw/interactions`` that the judged fit learns.
+        interactions: ``raw/interactions`` that the one that serves learns.
+        item_ids: str [I], the vocabulary.
+        target: folder of the folders.
+    """
     for folder, days in ((JUDGED, training), (SERVED, interactions)):
         (target / folder).mkdir()
-        fitted = ItemToItem.fit(read_clicks(days), item_ids, Weights(**tuned.params))
-        source = CosineFactors(fitted.vectors, **tuned.params)
-        entry = write_source(target / folder, source)
+        fitted = ItemToItem.fit(read_clicks(days), item_ids, Weights(**params))
+        entry = write_source(target / folder, CosineFactors(fitted.vectors, **params))
         if len(item_ids) <= MOST_FACTORS and fitted.vectors[:, 1:].any():
             write_json(target / folder / ENTRY, entry)
-    return write_source_figures(ITEM_TO_ITEM, len(item_ids), tuned, target)
 
 
 def read_fitted(fitted: Artifact, workflows: Artifact, folder: str) -> ItemToItem:

@@ -183,9 +183,24 @@ class HeldOutClicks:
         """
         clicks = read_clicks(history)
         retrieval = _judged_rung(rung, fitted, parts.workflows, clicks, look_back_days)
+        latest = LatestClicks.of(clicks, parts.vocabulary, look_back_days)
+        return cls.asked_of(parts, retrieval, latest, asked, retrieval_topk)
+
+    @classmethod
+    def asked_of(
+        cls,
+        parts: BlendParts,
+        retrieval: RungScorer,
+        latest: LatestClicks,
+        asked: Queries,
+        retrieval_topk: int,
+    ) -> HeldOutClicks:
+        """Ask a rung that is already open, and all sources.
+
+        latest: clicks by rows of the vocabulary. Others as for ``of``.
+        """
         catalogue = rows_in(parts.vocabulary, asked.item_ids)
         of_item, most = inverse(catalogue, asked.items), retrieved_items(retrieval_topk)
-        latest = LatestClicks.of(clicks, parts.vocabulary, look_back_days)
         labels = parts.labels(
             asked,
             latest,

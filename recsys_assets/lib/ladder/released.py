@@ -15,7 +15,7 @@ from recsys_assets.lib.evaluation.placed import PlacedScorer
 from recsys_assets.lib.ladder.fusion import FusedScorer
 from recsys_assets.lib.ladder.item_to_item import ItemToItem
 from recsys_assets.lib.ladder.scorer import RungScorer
-from recsys_assets.lib.release.releases import Release
+from recsys_assets.lib.release.releases import Release, open_release
 from recsys_assets.lib.release.rung import FUSION
 from recsys_assets.release_files import ITEM_IDS_FILE
 
@@ -40,14 +40,8 @@ def rung_scorer(
         first_day: of the queries, ISO; see ``released_sources``.
         products: how inner products are computed.
     """
-    vocabulary = json.loads(release.artifact.path(ITEM_IDS_FILE).read_text())
-    rung = store.open(release.artifact.manifest["inputs"]["faiss_index"])
-    model = ItemToItem.read(rung, vocabulary)
-    clicks = read_clicks(log)
-    scorer = replace(
-        RungScorer.of(release.rung["name"], model, clicks, release.look_back_days),
-        products=products,
-    )
+    scorer = replace(released_rung(store, release, log), products=products)
+    vocabulary = scorer.model.item_ids.tolist()
     places = released_places(store, release, first_day)
     sources = None
     if release.rung["name"] == FUSION:
@@ -55,3 +49,14 @@ def rung_scorer(
     if sources is not None:
         return FusedScorer(scorer, sources, vocabulary, retrieval_topk, places=places)
     return scorer if places is None else PlacedScorer(scorer, places, vocabulary, retrieval_topk)
+
+
+def released_rung(store: ArtifactStore, release: Release, log: Sequence[Artifact]) -> RungScorer:
+    """Return the simple rung of a release alone, without sources and places.
+
+    Arguments as for ``rung_scorer``. A fine-tune has the rung of its generation.
+    """
+    vocabulary = json.loads(release.artifact.path(ITEM_IDS_FILE).read_text())
+    made_from = open_release(store, release.generation).artifact.manifest["inputs"]
+    model = ItemToItem.read(store.open(made_from["faiss_index"]), vocabulary)
+    return RungScorer.of(release.rung["name"], model, read_clicks(log), release.look_back_days)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,29 +17,27 @@ from recsys_assets.lib.release import releases
 from recsys_assets.lib.release.contents import (
     display_data,
     dump,
+    is_refreshed,
     learnt_files,
     place,
+    refresh,
     write_contents,
 )
+from recsys_assets.lib.release.learnt import LearntDays, of_fine_tune, of_training
 from recsys_assets.lib.release.numbers import allocate_number
+from recsys_assets.lib.release.one_generation import references, require_one_generation
 from recsys_assets.lib.release.releases import (
     COMPONENTS,
+    REFRESHED,
     RELEASE,
     ReleaseError,
     open_release,
     read_display,
     read_release,
 )
-from recsys_assets.lib.release.rung import FULL, OLDER, Rung
+from recsys_assets.lib.release.rung import FULL, OLDER, WITH_SOURCES, Rung
 from recsys_assets.lib.release.verdict import Check, Verdict, blocks, stops
-from recsys_assets.release_files import (
-    DISPLAY_FILE,
-    EMBEDDING_TABLE,
-    QUERY_TOWER,
-    RANKER,
-    RELEASE_FILE,
-    TRANSFORMS,
-)
+from recsys_assets.release_files import DISPLAY_FILE, EMBEDDING_TABLE, RELEASE_FILE, TRANSFORMS
 from recsys_assets.settings import Settings
 
 #: Settings that a release is made with; other values give another release.
@@ -104,7 +102,7 @@ def build_release(
         "seen_rule": seen_rule,
         **({"blend": blend} if blend is not None else {}),
     }
-    _require_one_generation({a.kind: a.digest for a in inputs.values()}, list(inputs.values()))
+    require_one_generation({a.kind: a.digest for a in inputs.values()}, list(inputs.values()))
     params = {
         "kind": "full" if rung["name"] == FULL else "simple",
         "rung": rung,
@@ -118,6 +116,10 @@ def build_release(
     if existing is not None:
         return existing
     transforms = _fitting_transforms(workflows, aligned)
+    simple = rung["name"] != FULL
+    learnt_days = of_training(
+        workflows, blend if rung["name"] in WITH_SOURCES else None, faiss_index if simple else None
+    )
     items = pl.read_parquet(raw_items.path("items.parquet"))
     number = allocate_number(store)
     with store.stage(
@@ -148,16 +150,10 @@ def build_release(
             look_back_days=look_back_of(transforms),
             text_encoder=_text_encoder(aligned),
             versions=dict.fromkeys(COMPONENTS, number),
+            learnt_days=learnt_days,
             inputs=inputs,
         )
-        return staged.publish(
-            metrics={
-                **(metrics or {}),
-                "release": number,
-                "rung": params["rung"],
-                "gate": params["gate"],
-            }
-        )
+        return staged.publish(_release_metrics(number, params, metrics, learnt_days))
 
 
 def _text_encoder(aligned: Artifact) -> dict[str, str | None] | None:
@@ -188,10 +184,13 @@ def build_fine_tune_release(
     base: Artifact,
     query_tower: Artifact,
     ranker: Artifact,
+    blend: Artifact,
+    popularity: Sequence[str],
+    item_clicks: Mapping[str, float],
     gate: Verdict | None,
     metrics: Mapping[str, Any] | None = None,
 ) -> Artifact:
-    """Assemble the release of a fine-tune: the generation with a new query tower and ranker.
+    """Assemble the release of a fine-tune: the generation with new models, sources and weights.
 
     Args:
         store: of the artifacts.
@@ -199,6 +198,9 @@ def build_fine_tune_release(
         base: any release of the generation, usually the champion that the fine-tune started from.
         query_tower: an artifact with query_tower.onnx.
         ranker: an artifact with the three files of a ranker.
+        blend: ``fine_tune/blend`` (served/).
+        popularity: as for ``build_release``.
+        item_clicks: as for ``build_release``, of the day that was learnt.
         gate: as for ``build_release``.
         metrics: as for ``build_release``.
 
@@ -206,8 +208,8 @@ def build_fine_tune_release(
         the artifact, as for ``build_release``.
 
     Raises:
-        ReleaseError: tower or ranker were made with another generation's parts, the generation is
-            of an older form, or the verdict is malformed.
+        ReleaseError: tower, ranker or blend were made with another generation's parts, the
+            generation is of an older form, or the verdict is malformed.
     """
     generation = open_release(store, read_release(base).generation)
     if not generation.of_this_form:
@@ -217,36 +219,54 @@ def build_fine_tune_release(
         )
     recorded = [
         r
-        for r in _references(generation.artifact)
-        if r["kind"] not in (query_tower.kind, ranker.kind)
+        for r in references(generation.artifact)
+        # items that came since change no row of the generation's
+        if r["kind"] not in (query_tower.kind, ranker.kind, "raw/items")
     ]
-    _require_one_generation({r["kind"]: r["digest"] for r in recorded}, [query_tower, ranker])
+    made = [query_tower, ranker, blend]
+    require_one_generation({r["kind"]: r["digest"] for r in recorded}, made)
     inputs = {
         "base": base,
         "generation": generation.artifact,
         "query_tower": query_tower,
         "ranker": ranker,
+        "blend": blend,
     }
-    params = {"kind": "fine_tune", "day": day, "gate": _checked_gate(gate), "rung": generation.rung}
+    params = {
+        "kind": "fine_tune",
+        "day": day,
+        "gate": _checked_gate(gate),
+        "rung": generation.rung,
+        "popularity": list(popularity),
+        "item_clicks": dict(sorted(item_clicks.items())),
+    }
     existing = _find(store, inputs, params)
     if existing is not None:
         return existing
     number = allocate_number(store)
+    learnt_days = of_fine_tune(
+        store, read_release(base).learnt_days, {"query_tower": query_tower, "ranker": ranker}, blend
+    )
     own = learnt_files(query_tower, ranker)
     replaced = {RELEASE_FILE, DISPLAY_FILE, *own}
+    kept = [
+        name
+        for name in generation.artifact.manifest["files"]
+        if name not in replaced and not is_refreshed(name)
+    ]
     with store.stage(
         RELEASE, f"{number:06d}", code_version=code(), inputs=inputs, params=params
     ) as staged:
-        for name in generation.artifact.manifest["files"]:
-            if name not in replaced:
-                place(generation.artifact.path(name), staged.path / name)
+        for name in kept:
+            place(generation.artifact.path(name), staged.path / name)
+        refresh(staged.path, generation, blend, popularity, item_clicks)
         dump(
             staged.path / DISPLAY_FILE,
             {"release": number, "rung": generation.rung["name"], "items": read_display(generation)},
         )
         for name, path in own.items():
             place(path, staged.path / name)
-        versions = {**generation.versions, QUERY_TOWER: number, RANKER: number}
+        versions = {**generation.versions, **dict.fromkeys(REFRESHED, number)}
         _dump_release(
             staged.path,
             number,
@@ -257,16 +277,25 @@ def build_fine_tune_release(
             known_user=generation.known_user,
             look_back_days=generation.look_back_days,
             text_encoder=generation.text_encoder,
+            learnt_days=learnt_days,
             inputs=inputs,
         )
-        return staged.publish(
-            metrics={
-                **(metrics or {}),
-                "release": number,
-                "rung": params["rung"],
-                "gate": params["gate"],
-            }
-        )
+        return staged.publish(_release_metrics(number, params, metrics, learnt_days))
+
+
+def _release_metrics(
+    number: int,
+    params: Mapping[str, Any],
+    metrics: Mapping[str, Any] | None,
+    learnt_days: LearntDays | None,
+) -> dict[str, Any]:
+    return {
+        **(metrics or {}),
+        "release": number,
+        "rung": params["rung"],
+        "gate": params["gate"],
+        "learnt_days": learnt_days,
+    }
 
 
 def _dump_release(
@@ -280,6 +309,7 @@ def _dump_release(
     look_back_days: int,
     text_encoder: Mapping[str, str | None] | None,
     versions: Mapping[str, int],
+    learnt_days: LearntDays | None,
     inputs: Mapping[str, Artifact],
 ) -> None:
     dump(
@@ -297,6 +327,7 @@ def _dump_release(
             "known_user": known_user,
             "look_back_days": look_back_days,
             "text_encoder": text_encoder,
+            "learnt_days": learnt_days,
             "artifacts": {role: artifact.reference() for role, artifact in inputs.items()},
         },
     )
@@ -327,29 +358,6 @@ def _checked_gate(gate: Verdict | None) -> Verdict | None:
             f"the gate verdict has passed={gate['passed']} against its own checks: {checks}"
         )
     return {"passed": bool(gate["passed"]), "checks": checks}
-
-
-def _references(artifact: Artifact) -> Iterator[Mapping[str, Any]]:
-    for value in artifact.manifest.get("inputs", {}).values():
-        yield from (
-            r for r in (value if isinstance(value, list) else [value]) if isinstance(r, Mapping)
-        )
-
-
-def _require_one_generation(given: Mapping[str, str], parts: Sequence[Artifact]) -> None:
-    """Raise ReleaseError where a part was made from another version than those given.
-
-    given: kind → digest.
-    """
-    for part in parts:
-        for reference in _references(part):
-            expected = given.get(reference["kind"])
-            if expected is not None and reference["digest"] != expected:
-                raise ReleaseError(
-                    f"{part.kind} [{part.partition}] was made from another {reference['kind']} "
-                    f"(digest {reference['digest'][:8]}, not {expected[:8]}); materialise "
-                    f"{part.kind} again"
-                )
 
 
 def _find(

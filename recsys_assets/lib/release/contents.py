@@ -16,8 +16,8 @@ from recsys_assets import columns
 from recsys_assets.artifacts import Artifact
 from recsys_assets.files import read_json
 from recsys_assets.lib.features.look_back import look_back_of
-from recsys_assets.lib.release.releases import COMPONENTS
-from recsys_assets.lib.release.rung import FULL, FUSION, RungName
+from recsys_assets.lib.release.releases import COMPONENTS, Release
+from recsys_assets.lib.release.rung import WITH_SOURCES, RungName
 from recsys_assets.lib.retrieval.similar_items import similar_items
 from recsys_assets.lib.sources.stored import (
     BY_SIMILARITY,
@@ -34,6 +34,7 @@ from recsys_assets.release_files import (
     INDEX,
     ITEM_IDS_FILE,
     MODEL,
+    MODEL_FILES,
     MODELS,
     POPULARITY,
     QUERY_TOWER,
@@ -42,6 +43,7 @@ from recsys_assets.release_files import (
     RANKER_FILE,
     RANKER_ONNX,
     RANKER_PARTS,
+    SAMPLER,
     SAMPLING,
     SEEN_RULE,
     SIMILAR_FILE,
@@ -120,13 +122,58 @@ def write_contents(
     )
 
 
+def is_refreshed(name: str) -> bool:
+    """Return whether ``refresh`` writes a file of a release again."""
+    folder, _, file = name.rpartition("/")
+    if folder == f"{MODELS}/{CANDIDATE_SOURCES}":
+        return file not in MODEL_FILES[CANDIDATE_SOURCES] or file in (SOURCES, YOUNG)
+    made = [
+        model_file(model, part) for part in (POPULARITY, SNAPSHOT) for model in models_with(part)
+    ]
+    return name in (*made, model_file(SAMPLER, SAMPLING), model_file(SAMPLER, YOUNG))
+
+
+def refresh(
+    folder: Path,
+    generation: Release,
+    blend: Artifact,
+    popularity: Sequence[str],
+    item_clicks: Mapping[str, float],
+) -> None:
+    """Write the sources, places, backfill list and items' clicks of a fine-tune into a release.
+
+    Args:
+        folder: of the release.
+        generation: the release whose other files the fine-tune has.
+        blend: ``fine_tune/blend``.
+        popularity: item ids, most popular first.
+        item_clicks: item id → clicks on the day that was learnt.
+    """
+    old = generation.artifact
+    by_sources = place_sources(blend, folder, generation.rung["name"])
+    sampling = read_json(old.path(model_file(SAMPLER, SAMPLING)))
+    sampling |= {
+        "retrieval_weight": 1.0 if by_sources else old.manifest["params"]["retrieval_weight"],
+        "new_item_places": place_young(blend, folder),
+    }
+    dump(folder / model_file(SAMPLER, SAMPLING), sampling)
+    item_ids = read_json(old.path(ITEM_IDS_FILE))
+    for model in models_with(POPULARITY):
+        dump(folder / model_file(model, POPULARITY), popularity_indices(popularity, item_ids))
+    for model in models_with(SNAPSHOT):
+        items = read_json(old.path(model_file(model, SNAPSHOT)))
+        for item, row in items.items():
+            row[columns.ITEM_CLICKS] = float(item_clicks.get(item, 0.0))
+        dump(folder / model_file(model, SNAPSHOT), items)
+
+
 def place_sources(blend: Artifact | None, folder: Path, rung: RungName) -> bool:
     """Place the sources of a blend into a release; return whether they order its candidates.
 
     A release of a rung below the fusion has none.
     """
     target = folder / MODELS / CANDIDATE_SOURCES
-    if blend is None or rung not in (FUSION, FULL):
+    if blend is None or rung not in WITH_SOURCES:
         write_blend(target, BY_SIMILARITY, (), {}, np.zeros(0, bool))
         return False
     stored = blend.local / SERVED
@@ -144,7 +191,7 @@ def place_young(blend: Artifact | None, folder: Path) -> int:
     places = None if blend is None else read_places(blend.local / SERVED)
     if blend is None or places is None:
         return 0
-    place(blend.local / SERVED / YOUNG, folder / model_file("softmax_sampling", YOUNG))
+    place(blend.local / SERVED / YOUNG, folder / model_file(SAMPLER, YOUNG))
     return places.every
 
 

@@ -5,7 +5,7 @@ needs: ``models/<model>/<files>``, the display data, the similar items, and ``re
 *full* release starts a generation: vocabularies, embedding tables, towers, index, ranker and
 compiled transforms, which must agree. A *simple* release starts a generation too; its models are
 those of a simple rung (popularity or item-to-item) in the same form. A *fine-tune* release has the
-full generation's files with its own query tower and ranker.
+generation's files with its own query tower, ranker, sources and weights.
 """
 
 from __future__ import annotations
@@ -20,14 +20,17 @@ from recsys_assets.columns import OLDER_LOOK_BACK_DAYS
 from recsys_assets.lib.features.look_back import look_back_of
 from recsys_assets.lib.features.seen import SeenRule, read_rule
 from recsys_assets.lib.release.champion import read_champion
+from recsys_assets.lib.release.learnt import LearntDays, read_learnt
 from recsys_assets.lib.release.rung import OLDER, RUNGS, Rung, read_rung
 from recsys_assets.lib.release.verdict import Check, Verdict, blocks, stops
 from recsys_assets.release_files import (
+    CANDIDATE_SOURCES,
     DISPLAY_FILE,
     MODEL_FILES,
     QUERY_TOWER,
     RANKER,
     RELEASE_FILE,
+    SAMPLER,
     SEEN_RULE,
     model_file,
     models_with,
@@ -42,8 +45,15 @@ SERVED_CHECK = "serving/served_check"
 #: change of code, and so every rollback.
 CODE_VERSION = "8"
 
-#: Models whose version is the release's own; all others carry the number of their generation.
-RELEASE_BOUND = (QUERY_TOWER, RANKER)
+#: Models that a fine-tune replaces; all others carry the number of their generation.
+REFRESHED = (
+    QUERY_TOWER,
+    CANDIDATE_SOURCES,
+    "filter_seen_items",
+    "feast_item_lookup",
+    RANKER,
+    SAMPLER,
+)
 COMPONENTS = tuple(MODEL_FILES)
 
 
@@ -68,6 +78,7 @@ class Release:
     rung: Rung = field(default_factory=lambda: OLDER)
     look_back_days: int = OLDER_LOOK_BACK_DAYS  # days of clicks that its models' features cover
     text_encoder: Mapping[str, str | None] | None = None  # name and version; None: not recorded
+    learnt_days: LearntDays | None = None  # of each of its parts; None: not recorded
 
     @property
     def of_this_form(self) -> bool:
@@ -114,6 +125,7 @@ def read_release(artifact: Artifact) -> Release:
         read_rung(content),
         look_back_of(content),
         content.get("text_encoder"),
+        read_learnt(content),
     )
 
 

@@ -12,6 +12,8 @@ FUSION: RungName = "fusion"
 FULL: RungName = "full"
 #: From the simplest to the full models.
 RUNGS: tuple[RungName, ...] = (POPULARITY, ITEM_TO_ITEM, FUSION, FULL)
+#: Those whose releases find candidates by sources.
+WITH_SOURCES = (FUSION, FULL)
 
 
 class NextRung(TypedDict):

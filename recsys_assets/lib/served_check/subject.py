@@ -20,8 +20,8 @@ from recsys_assets.lib.evaluation.inner_products import faiss_products, inner_pr
 from recsys_assets.lib.evaluation.list_metrics import Scorer
 from recsys_assets.lib.evaluation.queries import Queries
 from recsys_assets.lib.fine_tune import fine_tuning
+from recsys_assets.lib.fine_tune.judging import held_out_queries
 from recsys_assets.lib.gates.simple import scorer_of
-from recsys_assets.lib.gates.verdicts import held_out_queries
 from recsys_assets.lib.release.releases import Release, open_release
 from recsys_assets.local_time import day_of
 from recsys_assets.partitions import previous_day
@@ -119,7 +119,7 @@ def _queries(store: ArtifactStore, settings: Settings, release: Release) -> Quer
     if release.kind == "fine_tune":
         rows = store.open(store.open(made_from["query_tower"]).manifest["inputs"]["rows"])
         features = store.open(rows.manifest["inputs"]["features"][-1])
-        exposures = fine_tuning.held_out(features, rows.manifest["params"]["seed"])
+        exposures = fine_tuning.judged_rows(rows, features)
         window = _between(
             store, "raw/interactions", _earlier(release.day, _reach(settings)), release.day
         )

@@ -103,6 +103,7 @@ def explain(
             ranker=ranking.ranker_release,
             rung=display.rung or FULL,
             hides=display.hides,
+            learnt_to=display.learnt_to,
         ),
         degraded=bool(ranking.reasons),
         reasons=ranking.reasons,

@@ -244,6 +244,9 @@ class ReleaseInfo(BaseModel):
         description="What hides an item from a visitor: event types and days; nothing: the "
         "visitor's own items are weighed like all others; null: promoted by an older version."
     )
+    learnt_to: str | None = Field(
+        description="Last day that the release has learnt, ISO; null: an older version built it."
+    )
 
 
 class Answer(BaseModel):
@@ -336,6 +339,9 @@ class ReadyResponse(BaseModel):
     triton: bool = Field(description="Whether Triton serves.")
     release: int | None = Field(description="Number of the promoted release; null: none.")
     rung: RungName | None = Field(description="Rung of the promoted release; null: none.")
+    learnt_to: str | None = Field(
+        description="Last day that the release has learnt, ISO; null: none, or not recorded."
+    )
     valkey: bool = Field(
         description="Whether Valkey answers; if not, answers are degraded, but not absent."
     )

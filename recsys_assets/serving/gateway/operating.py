@@ -69,7 +69,12 @@ def _add_monitoring(router: APIRouter, parts: Parts) -> None:
             valkey = False
         ready = triton and display.release is not None and not request.app.state.draining
         answer = ReadyResponse(
-            ready=ready, triton=triton, release=display.release, rung=display.rung, valkey=valkey
+            ready=ready,
+            triton=triton,
+            release=display.release,
+            rung=display.rung,
+            learnt_to=display.learnt_to,
+            valkey=valkey,
         )
         return JSONResponse(answer.model_dump(), status_code=200 if ready else 503)
 

@@ -240,7 +240,8 @@ class Recommender:
             "null"
             if made is None
             else f'{{"query": {made.query_release}, "ranker": {made.ranker_release}, '
-            f'"rung": "{display.rung}", "hides": {json.dumps(display.hides)}}}'
+            f'"rung": "{display.rung}", "hides": {json.dumps(display.hides)}, '
+            f'"learnt_to": {json.dumps(display.learnt_to)}}}'
         )
         reasons = json.dumps(answer.reasons) if answer.reasons else "[]"
         return (

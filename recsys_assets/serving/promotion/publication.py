@@ -7,6 +7,7 @@ from typing import Any
 import polars as pl
 
 from recsys_assets.files import replacing, write_json
+from recsys_assets.lib.release.learnt import last_day
 from recsys_assets.lib.release.releases import Release, read_display, seen_rule
 from recsys_assets.release_files import IMAGES_FILE, ITEM_IDS_FILE, SIMILAR_FILE
 from recsys_assets.serving.published.display import display_path
@@ -35,6 +36,7 @@ def publish_display(settings: Settings, release: Release, leaving: Release | Non
         "release": release.number,
         "rung": release.rung["name"],
         "hides": seen_rule(release.artifact).text(),
+        "learnt_to": last_day(release.learnt_days),
         "items": items,
     }
     write_json(target, content)

@@ -47,6 +47,7 @@ class Display:
         rung: popularity, item_to_item, fusion or full; None before the first promotion.
         hides: the release's seen rule in words; None before the first promotion, and where an
             older version promoted.
+        learnt_to: ISO, the last day that the release has learnt; None where it is not recorded.
         items: item id → DISPLAY_FIELDS.
     """
 
@@ -54,6 +55,7 @@ class Display:
     items: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     rung: RungName | None = None
     hides: str | None = None
+    learnt_to: str | None = None
 
     @cached_property
     def promoted_first(self) -> tuple[str, ...]:
@@ -79,7 +81,11 @@ def read_display(settings: Settings) -> Display:
     try:
         content = json.loads(path.read_bytes())
         display = Display(
-            content["release"], content["items"], content.get("rung", FULL), content.get("hides")
+            content["release"],
+            content["items"],
+            content.get("rung", FULL),
+            content.get("hides"),
+            content.get("learnt_to"),
         )
     except FileNotFoundError as error:
         raise DisplayMissing(f"{path} is missing: promote a release first") from error

@@ -14,7 +14,7 @@ from recsys_assets.artifacts import ArtifactStore
 from recsys_assets.bench.harness.part import BenchFailed
 from recsys_assets.bench.loop import drift, run, served_log
 from recsys_assets.bench.loop.run import LoopPart, bench_loop, failed, table_rows
-from recsys_assets.cli import bench
+from recsys_assets.cli import bench_learning as bench
 from recsys_assets.settings import Settings
 from recsys_assets_tests.support import tiny_payload, tiny_store
 from recsys_assets_tests.support.tiny_release import publish, settings_for
@@ -28,7 +28,7 @@ def test_the_log_holds_every_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     measure = partial(served_log.measure, requests=20, rounds=2)
     monkeypatch.setitem(run.PARTS, "served-log", LoopPart(measure, served_log.BARS))
     said: list[str] = []
-    report = bench_loop(settings, said.append)
+    report = bench_loop(settings, said.append, ["served-log"])
     assert report == json.loads((settings.home / "bench" / "loop.json").read_text())
     figures = report["served_log"]
     assert figures["answers"] == 2 * (20 + 2 * 20)  # on two pairs of processes, each warmed up

@@ -213,7 +213,7 @@ def test_a_fine_tune_that_was_judged_is_not_repeated(home: Home) -> None:
     assert f"the fine-tune on {DAYS[4]} is release 3, which is not in service" in reason
 
 
-def test_without_a_champion_of_full_models_nothing_is_fine_tuned(home: Home) -> None:
+def test_without_a_champion_that_has_sources_nothing_is_fine_tuned(home: Home) -> None:
     home.ingested(DAYS[:5])
     assert "no champion to fine-tune" in home.found(due_models.fine_tunes, DAYS[5])
     assert "no champion yet" in home.found(due_models.refresh, DAYS[5])
@@ -221,6 +221,9 @@ def test_without_a_champion_of_full_models_nothing_is_fine_tuned(home: Home) -> 
     serve(home.settings, 1)
     assert "is of the rung item_to_item" in home.found(due_models.fine_tunes, DAYS[5])
     assert home.found(due_models.refresh, DAYS[5]) == [DAYS[4]]
+    home.release(2, DAYS[3], rung={"name": "fusion", "why": "tried", "next": None})
+    serve(home.settings, 2)
+    assert home.found(due_models.fine_tunes, DAYS[5]) == [DAYS[4]]
 
 
 def test_a_training_takes_the_newest_ingested_day_once(home: Home) -> None:

@@ -237,6 +237,18 @@ def test_a_simple_champion_is_refreshed_and_not_fine_tuned(
         assert [r.job_name for r in result.run_requests] == ["feature_store_refresh"]
 
 
+def test_a_champion_of_the_fusion_is_refreshed_and_fine_tuned(
+    home: Settings, platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_force(monkeypatch, rung={"name": "fusion", "why": "tried", "next": None})
+    with dg.DagsterInstance.ephemeral() as instance:
+        publish(home, "features/masked_train", DAYS[12], rows=5)
+        report(instance, DAYS[12])
+        result = evaluate(sensors.ingested_day, platform, instance)
+        jobs = [request.job_name for request in result.run_requests]
+        assert jobs == ["feature_store_refresh", "fine_tune"]
+
+
 # --- corrections, on landed files and real runs
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:

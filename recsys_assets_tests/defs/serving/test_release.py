@@ -150,6 +150,12 @@ def publish_popularity_rung(home: SimpleNamespace) -> None:
             staged.publish({"rung": rung, "recall": 1.0, "recall_floor": 0.999})
 
 
+def materialized(done: dg.ExecuteInProcessResult) -> dg.AssetMaterialization:
+    """Return the one materialisation of a run."""
+    [event] = done.get_asset_materialization_events()
+    return event.materialization
+
+
 def released(
     home: SimpleNamespace, partition: str = AS_OF, **config: object
 ) -> tuple[dg.ExecuteInProcessResult, releases.Release, dict]:
@@ -159,8 +165,7 @@ def released(
 
     before = home.store.partitions(releases.RELEASE)
     done = run(home, release.release if partition == AS_OF else daily.release, partition, **config)
-    [event] = done.get_asset_materialization_events()
-    number = event.materialization.metadata["release"].value
+    number = materialized(done).metadata["release"].value
     assert (f"{number:06d}" in before) or home.store.partitions(releases.RELEASE)[
         -1
     ] == f"{number:06d}"
@@ -396,6 +401,8 @@ def test_lists_of_other_settings_are_not_released(
 
 def tune(home: SimpleNamespace, base: releases.Release, kind: small_models.Kind) -> None:
     """Publish a day's fine-tune: other model weights, with the champion's items."""
+    from recsys_assets.defs.fine_tune import sources
+
     features = home.store.current("features/interactions", NEXT)
     with home.store.stage(
         "fine_tune/rows",
@@ -425,6 +432,8 @@ def tune(home: SimpleNamespace, base: releases.Release, kind: small_models.Kind)
         home.clicked[-64:],
         inputs={"rows": rows},
     )
+    for asset in (sources.sources, sources.blend):
+        assert run(home, asset, NEXT).success
 
 
 def test_a_fine_tune_is_judged_beside_its_champion_on_held_out_rows(
@@ -433,7 +442,7 @@ def test_a_fine_tune_is_judged_beside_its_champion_on_held_out_rows(
     base = honest[1]
     promote(home, base)
     tune(home, base, "honest")
-    _, release, checks = released(home, NEXT)
+    done, release, checks = released(home, NEXT)
     assert release.gate["passed"], release.failed_checks
     assert (
         set(checks) == {"gate", *gates.FINE_TUNE_GROUPS, "served_as_evaluated"}
@@ -450,6 +459,19 @@ def test_a_fine_tune_is_judged_beside_its_champion_on_held_out_rows(
         and evidence["champion"]["judged_on"] == NEXT
     )
     assert 0 < evidence["queries"] <= held_out["click"].sum()
+    # the champion of this shop has no sources, so what serves stays, over the new day's clicks
+    assert release.metrics["blend"]["chosen"] == "kept" and release.metrics["carried"] == []
+    assert release.learnt_days["sources"] == partitions.window_days(NEXT)
+    shown = materialized(done).metadata["days that it has learnt"].value
+    assert f"| sources | {partitions.window_days(NEXT)[0]} to {NEXT} " in shown
+    newest = pl.read_parquet(
+        home.store.current("features/interactions", NEXT).path("item_popularity.parquet")
+    )
+    clicks = dict(newest.select("item_id", "item_clicks").iter_rows())
+    snapshot = json.loads(release.artifact.path("models/feast_item_lookup/items.json").read_text())
+    assert {item: row["item_clicks"] for item, row in snapshot.items()} == {
+        item: clicks.get(item, 0.0) for item in snapshot
+    }
     promote(home, release)
     assert released(home, NEXT)[1].number == release.number  # judged again, promoted or not
 

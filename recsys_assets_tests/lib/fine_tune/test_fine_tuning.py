@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -10,14 +12,14 @@ import polars as pl
 import pytest
 
 from recsys_assets import columns as c
-from recsys_assets.artifacts import ArtifactStore
+from recsys_assets.artifacts import Artifact, ArtifactStore
 from recsys_assets.lib.features.click_values import write_click_values
 from recsys_assets.lib.fine_tune import fine_tuning
 from recsys_assets.lib.release import releases
-from recsys_assets.lib.release.rung import OLDER, Rung
+from recsys_assets.lib.release.rung import OLDER, Rung, RungName
 from recsys_assets.partitions import window_days
 from recsys_assets.settings import Settings
-from recsys_assets_tests.support import small_window
+from recsys_assets_tests.support import small_window, tiny_release
 
 
 @dataclass
@@ -77,19 +79,6 @@ def test_a_champion_of_another_look_back_is_refused(home):
         fine_tuning.plan(settings.model_copy(update={"look_back_days": 30}), store, "2026-01-13")
 
 
-def test_a_day_of_clicks_alone_is_refused(home, tmp_path):
-    store = home[1]
-    with store.stage("features/interactions", "2026-01-13") as staged:
-        pl.DataFrame({c.EVENT_ID: ["a", "b"], c.CLICK: [1, 1]}).write_parquet(
-            staged.path / "features.parquet"
-        )
-        features = staged.publish()
-    with pytest.raises(
-        fine_tuning.FineTuneError, match=r"every row of 2026-01-13 is clicked.*run full_training"
-    ):
-        fine_tuning.write_rows(store, features, [], [features], tmp_path, seed=7)
-
-
 def test_a_champion_of_an_older_form_is_refused(home, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(
         releases, "open_release", lambda _, number: Served(number, "2026-01-12", of_this_form=False)
@@ -104,30 +93,122 @@ def test_without_a_champion_there_is_no_start(home, monkeypatch: pytest.MonkeyPa
         fine_tuning.plan(*home, "2026-01-13")
 
 
-def test_a_simple_champion_has_nothing_to_tune(home, monkeypatch: pytest.MonkeyPatch):
-    rung: Rung = {"name": "popularity", "why": "3 clicks", "next": None}
+def of_rung(monkeypatch: pytest.MonkeyPatch, name: RungName) -> None:
+    """Let the champion be of a rung."""
+    rung: Rung = {"name": name, "why": "3 clicks", "next": None}
     monkeypatch.setattr(
         releases, "open_release", lambda _, number: Served(number, "2026-01-12", rung=rung)
     )
-    with pytest.raises(fine_tuning.FineTuneError, match=r"rung popularity .*full_training"):
+
+
+@pytest.mark.parametrize("name", ["popularity", "item_to_item"])
+def test_a_champion_without_sources_has_nothing_to_tune(home, monkeypatch, name: RungName):
+    of_rung(monkeypatch, name)
+    with pytest.raises(fine_tuning.FineTuneError, match=rf"rung {name} .*nor sources.*full_train"):
         fine_tuning.plan(*home, "2026-01-13")
+
+
+def test_the_fusion_replays_no_day_because_it_has_no_model_that_learns(home, monkeypatch):
+    of_rung(monkeypatch, "fusion")
+    assert fine_tuning.plan(*home, "2026-01-13").training_days == ["2026-01-13"]
+
+
+@dataclass(frozen=True)
+class Days:
+    """The last two days of a small shop, and a champion that has learnt neither."""
+
+    store: ArtifactStore
+    features: list[Artifact]
+    masked: list[Artifact]
+    champion: Artifact
+
+    @classmethod
+    def of(cls, home: Path, monkeypatch: pytest.MonkeyPatch, clicks_alone: bool = False) -> Days:
+        as_of = "2026-11-19"
+        store = small_window.write_window(Settings(home=home, seed=5), as_of)
+        transforms = small_window.transforms(store, as_of)
+        monkeypatch.setattr(fine_tuning, "transforms_of", lambda *_: transforms)
+        features, masked = [], []
+        for day in store.require("features/interactions", window_days(as_of)[-2:]):
+            rows = pl.read_parquet(day.path("features.parquet"))
+            if clicks_alone:
+                rows = rows.filter(pl.col(c.CLICK) == 1)
+                with store.stage(day.kind, day.partition) as staged:
+                    shutil.copytree(day.local, staged.path, dirs_exist_ok=True)
+                    for name in ("features.parquet", "manifest.json"):
+                        (staged.path / name).unlink()
+                    rows.write_parquet(staged.path / "features.parquet")
+                    day = staged.publish()
+            features.append(day)
+            with store.stage("features/masked_train", day.partition) as staged:
+                rows.write_parquet(staged.path / "masked.parquet")
+                masked.append(staged.publish())
+        return cls(store, features, masked, released(store, OLDER))
+
+    def rows(self, champion: Artifact | None = None) -> tuple[Artifact, fine_tuning.FineTuneRows]:
+        """Publish ``fine_tune/rows`` of the last day; return it and its metrics."""
+        with self.store.stage(
+            "fine_tune/rows", self.features[-1].partition, params={"seed": 7}
+        ) as staged:
+            found = fine_tuning.write_rows(
+                self.store,
+                champion or self.champion,
+                self.masked,
+                self.features,
+                staged.path,
+                seed=7,
+            )
+            return staged.publish(found), found
+
+
+def released(store: ArtifactStore, rung: Rung) -> Artifact:
+    with store.stage(releases.RELEASE, "000001", params={"rung": rung["name"]}) as staged:
+        content = {**tiny_release.content(1), "rung": rung}
+        (staged.path / "release.json").write_text(json.dumps(content))
+        return staged.publish()
+
+
+def test_a_ranker_learns_only_where_a_row_was_not_clicked(tmp_path, monkeypatch):
+    shown, found = Days.of(tmp_path / "shown", monkeypatch).rows()
+    assert found["learns"] == fine_tuning.learns(shown) == ["query_tower", "dlrm"]
+    days = Days.of(tmp_path / "clicks", monkeypatch, clicks_alone=True)
+    clicks, found = days.rows()
+    assert found["learns"] == fine_tuning.learns(clicks) == ["query_tower"]
+    train = pl.read_parquet(clicks.path("train.parquet"))
+    assert train.height == found["train"] > 0 and train[c.CLICK].min() == 1
+    held_out = fine_tuning.judged_rows(clicks, days.features[-1])
+    assert 0 < held_out.height == found["holdout"] < 0.5 * found["train"]
+
+
+def test_the_whole_day_judges_a_fusion_because_nothing_learns_it_before(tmp_path, monkeypatch):
+    days = Days.of(tmp_path, monkeypatch)
+    rung: Rung = {"name": "fusion", "why": "better", "next": None}
+    rows, found = days.rows(released(days.store, rung))
+    day = pl.read_parquet(days.features[-1].path("features.parquet"))
+    assert found["learns"] == [] and set(rows.manifest["files"]) == {"plan.json"}
+    assert found["train"] == 0 and found["holdout"] == day.height
+    judged = fine_tuning.judged_rows(rows, days.features[-1])
+    assert judged.height == day.height and judged[c.TIMESTAMP].is_sorted()
+
+
+def test_a_model_that_does_not_learn_is_carried_with_its_files(tmp_path):
+    store = ArtifactStore(tmp_path)
+    with store.stage("ranking/dlrm", "2026-01-12") as staged:
+        (staged.path / "checkpoint").mkdir()
+        (staged.path / "checkpoint" / "weights").write_text("w")
+        model = staged.publish({"rows": 3})
+    with store.stage("fine_tune/dlrm", "2026-01-13") as staged:
+        carried = staged.publish(fine_tuning.carry(model, staged.path))
+    assert carried.digest == model.digest
+    assert carried.metrics == {"rows": 3, "carried": True}
 
 
 def test_rows_have_the_values_of_their_clicks_only_where_they_are_given(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    as_of = "2026-11-19"
-    store = small_window.write_window(Settings(home=tmp_path, seed=5), as_of)
-    transforms = small_window.transforms(store, as_of)
-    monkeypatch.setattr(fine_tuning, "transforms_of", lambda *_: transforms)
-    features = store.require("features/interactions", window_days(as_of)[-2:])
-    masked = []
-    for day in features:
-        with store.stage("features/masked_train", day.partition) as staged:
-            pl.read_parquet(day.path("features.parquet")).write_parquet(
-                staged.path / "masked.parquet"
-            )
-            masked.append(staged.publish())
+    found = Days.of(tmp_path, monkeypatch)
+    store, features, masked = found.store, found.features, found.masked
+    as_of = str(features[-1].partition)
     days = [str(day.partition) for day in features]
     with store.stage("features/click_values", as_of) as staged:
         write_click_values(
@@ -142,7 +223,9 @@ def test_rows_have_the_values_of_their_clicks_only_where_they_are_given(
     for name, given in {"plain": None, "valued": values}.items():
         target = tmp_path / name
         target.mkdir()
-        fine_tuning.write_rows(store, features[0], masked, features, target, seed=7, values=given)
+        fine_tuning.write_rows(
+            store, found.champion, masked, features, target, seed=7, values=given
+        )
         written[name] = {
             part: pl.read_parquet(target / f"{part}.parquet") for part in ("train", "holdout")
         }

@@ -293,12 +293,35 @@ def test_of_clicks_alone_a_full_release_is_judged_by_its_lists():
     worse = copy.deepcopy(evidence)
     worse["popularity"] = {"value": -0.02, "low": -0.03, "high": -0.01}
     assert failed(gates.full_release(worse)) == [POPULARITY]
-    # a day of clicks alone cannot be told from a log that has lost its impressions
+    # a ranker that learned had unclicked rows, so held-out clicks alone are a fault of the log
     assert failed(gates.fine_tune(evidence)) == [
         "champion: auc",
         "ranker: auc",
         "ranker: calibration error",
     ]
+    # one that was carried over had none, and the lists are judged all the same
+    assert gates.fine_tune(evidence, ranker_learns=False)["passed"]
+    worse["champion"]["served ndcg@10"] = {
+        **{"value": -0.05, "low": -0.06, "high": -0.04},
+        "champion": 0.2,
+    }
+    assert failed(gates.fine_tune(worse, ranker_learns=False)) == ["champion: served ndcg@10"]
+
+
+def test_refitted_sources_are_judged_by_their_lists_and_no_model():
+    champion = {**GOOD["champion"], "rung": "fusion"}
+    lists = {name: GOOD[name] for name in ("visitors", "slices", "exposure", "freshness")}
+    evidence = {**lists, "champion": champion}
+    found = gates.tuned_sources(evidence)
+    assert found["passed"] and set(gates.by_group(found)) == set(gates.FINE_TUNE_GROUPS)
+    worse = {"value": -0.05, "low": -0.06, "high": -0.04, "champion": 0.2}
+    surely = {**evidence, "champion": {**champion, "served ndcg@10": worse}}
+    assert failed(gates.tuned_sources(surely)) == ["champion: served ndcg@10"]
+    stale = {**evidence, "freshness": {"day": "2026-11-18", "champion_day": "2026-11-19"}}
+    assert failed(gates.tuned_sources(stale)) == ["freshness: day that was learnt"]
+    assert "champion: the one it started from" in failed(
+        gates.tuned_sources({**evidence, "champion": None})
+    )
 
 
 def test_too_few_clicks_keep_the_simple_rung():

@@ -30,11 +30,19 @@ from recsys_assets.lib.release.releases import (
 )
 from recsys_assets.lib.release.rung import OLDER
 from recsys_assets.lib.retrieval.index import build_index, save_index
-from recsys_assets.lib.sources.stored import BY_SIMILARITY, SERVED, write_blend
+from recsys_assets.lib.sources.sources import MostPopular
+from recsys_assets.lib.sources.stored import (
+    BY_SIMILARITY,
+    BY_SOURCES,
+    SERVED,
+    read_young,
+    write_blend,
+)
 from recsys_assets.serving.stages.registry import STAGES, stage_class
 from recsys_assets.serving.triton.ensemble import render_ensemble
 from recsys_assets.serving.triton.repository import TEMPLATES
 from recsys_assets.settings import Settings
+from recsys_assets.source_names import POPULARITY, RETRIEVAL
 from recsys_assets_tests.support.seen import publish_rule
 
 DAY = "2026-01-12"
@@ -67,6 +75,21 @@ def text(content: str):
 
 def ranker_files(tag: str):
     return {f"{name}__onnx": text(f"{name} {tag}") for name in ("dlrm", "dlrm_items", "dlrm_lists")}
+
+
+def tuned_blend(store: ArtifactStore, inputs: dict, young: int) -> Artifact:
+    """A blend of the latest popular items, with places for new ones."""
+    with store.stage("fine_tune/blend", DAY, inputs=inputs, params={"young": young}) as staged:
+        (staged.path / SERVED).mkdir()
+        write_blend(
+            staged.path / SERVED,
+            BY_SOURCES,
+            (MostPopular(np.array([2, 0])),),
+            {RETRIEVAL: 0.5, POPULARITY: 0.25},
+            np.arange(len(ITEMS)) == young,
+            new_item_places=10,
+        )
+        return staged.publish()
 
 
 class Generation:
@@ -161,9 +184,12 @@ class Generation:
         }
         return build_release(self.store, settings, **given)
 
-    def tuned(self, tag: str) -> dict[str, Artifact]:
+    def tuned(self, tag: str, young: int = 1) -> dict:
         upstream = {"workflows": self.workflows, "origin": self.query_tower}
         return {
+            "blend": tuned_blend(self.store, {**upstream, "items": self.raw_items}, young),
+            "popularity": ["i3", "i2"],
+            "item_clicks": {"i3": 7.0},
             "query_tower": artifact(
                 self.store, "fine_tune/query_tower", upstream, query_tower__onnx=text(tag)
             ),
@@ -195,6 +221,7 @@ def test_a_full_release_holds_everything(store, settings):
         "release": 1,
         "rung": OLDER,
         "gate": PASSED,
+        "learnt_days": {"query_tower": [], "ranker": [], "sources": []},
     }
     assert content(built, "models/filter_seen_items/popularity.json") == [
         5,
@@ -272,7 +299,14 @@ def test_a_fine_tune_keeps_the_generation(store, settings):
         (2, "fine_tune", 1),
         (3, "fine_tune", 1),
     ]
-    own = ("query_tower", "dlrm_ranking")
+    own = (
+        "query_tower",
+        "candidate_sources",
+        "filter_seen_items",
+        "feast_item_lookup",
+        "dlrm_ranking",
+        "softmax_sampling",
+    )
     assert open_release(store, 3).versions == {
         model: 3 if model in own else 1 for model in COMPONENTS
     }
@@ -282,6 +316,13 @@ def test_a_fine_tune_keeps_the_generation(store, settings):
         if full.manifest["files"].get(name) != entry
     }
     assert changed == {
+        "models/candidate_sources/sources.json",
+        "models/candidate_sources/popularity.ranked.npy",
+        "models/candidate_sources/young.npy",
+        "models/filter_seen_items/popularity.json",
+        "models/feast_item_lookup/items.json",
+        "models/softmax_sampling/sampling.json",
+        "models/softmax_sampling/young.npy",
         "models/query_tower/model.onnx",
         "models/dlrm_ranking/items.onnx",
         "models/dlrm_ranking/lists.onnx",
@@ -289,7 +330,22 @@ def test_a_fine_tune_keeps_the_generation(store, settings):
         "release.json",
         "display.json",
     }
-    assert set(second.manifest["files"]) == set(full.manifest["files"])
+    assert set(full.manifest["files"]) < set(second.manifest["files"]), "the sources are new"
+    places = read_young(second.path("models/softmax_sampling/young.npy"))
+    assert places.tolist() == [False, True, False]
+    sampling = content(second, "models/softmax_sampling/sampling.json")
+    assert sampling == {
+        **content(full, "models/softmax_sampling/sampling.json"),
+        "retrieval_weight": 1.0,  # the scores of sources are in units of the ranker's logit
+        "new_item_places": 10,
+    }
+    assert content(second, "models/filter_seen_items/popularity.json") == [3, 5, 4]
+    clicks = content(second, "models/feast_item_lookup/items.json")
+    assert {item: row["item_clicks"] for item, row in clicks.items()} == {
+        "i1": 0.0,
+        "i2": 0.0,
+        "i3": 7.0,
+    }
     assert read_display(open_release(store, 3)) == read_display(open_release(store, 1))
     assert newest_passed(store, settings) == 2
 

@@ -232,6 +232,7 @@ def test_readiness_and_metrics(client: TestClient) -> None:
         "triton": False,
         "release": 1,
         "rung": "full",
+        "learnt_to": None,
         "valkey": True,
     }
     client.post("/recommend", json={"user_id": "u"})

@@ -90,7 +90,8 @@ def settings(tmp_path_factory: pytest.TempPathFactory, valkey_process: Any) -> I
     home = tmp_path_factory.mktemp("gateway-ranking")
     made = settings_for(home, valkey_port=valkey_process.port, token="secret")
     write_answering(made.model_repository, ANSWERED, trace_of_an_answer())
-    promote(made, release=RELEASE, rung="item_to_item", hides="nothing")
+    said = {"rung": "item_to_item", "hides": "nothing", "learnt_to": "2026-11-12"}
+    promote(made, release=RELEASE, **said)
     promote_similar(made, home, [[4, 5], [3, -1], [6, 3], [-1, -1]])
     with answering(made):
         yield made
@@ -119,7 +120,13 @@ def test_a_ranking_is_answered_with_its_release(client: TestClient) -> None:
     }
     assert (body["user_id"], body["release"], body["degraded"], body["reasons"]) == (
         'ann\u00e9 "q"',
-        {"query": 2, "ranker": 3, "rung": "item_to_item", "hides": "nothing"},
+        {
+            "query": 2,
+            "ranker": 3,
+            "rung": "item_to_item",
+            "hides": "nothing",
+            "learnt_to": "2026-11-12",
+        },
         False,
         [],
     )
@@ -128,6 +135,7 @@ def test_a_ranking_is_answered_with_its_release(client: TestClient) -> None:
         "triton": True,
         "release": 3,
         "rung": "item_to_item",
+        "learnt_to": "2026-11-12",
         "valkey": True,
     }
     metrics = client.get("/metrics").text
@@ -210,7 +218,13 @@ def test_an_explanation_tells_every_stage(client: TestClient) -> None:
     assert (answer.status_code, body["user_id"], body["release"], body["degraded"]) == (
         200,
         "ann",
-        {"query": 2, "ranker": 3, "rung": "item_to_item", "hides": "nothing"},
+        {
+            "query": 2,
+            "ranker": 3,
+            "rung": "item_to_item",
+            "hides": "nothing",
+            "learnt_to": "2026-11-12",
+        },
         False,
     )
     assert body["visitor"]["raw"] == {

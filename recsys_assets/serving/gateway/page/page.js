@@ -63,6 +63,7 @@ function show(answer, ask) {
   by("release").textContent = answer.release
     ? "query tower " + answer.release.query + " · ranker " + answer.release.ranker +
       " · rung " + answer.release.rung.replaceAll("_", "-") +
+      (answer.release.learnt_to ? " · learnt to " + answer.release.learnt_to : "") +
       (answer.release.hides ? " · hides " + answer.release.hides : "") : "no release answered";
   by("degraded").hidden = !answer.degraded;
   by("degraded").textContent = "Limited recommendations: " + answer.reasons.map((r) => REASONS[r] || r).join("; ") + ".";

@@ -1,0 +1,87 @@
+"""Define ``recsys bench prior`` and ``recsys bench loop``: measure what is learnt."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from recsys_assets.cli.bench_app import app, end_as_interrupted, print_table
+from recsys_assets.settings import Settings, get_settings
+
+
+@app.command()
+def prior(
+    only: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="A kept shop; give it once per shop.")
+    ] = None,
+) -> None:
+    """Measure what a net that other shops gave is worth on a shop.
+
+    The shops are those that `recsys bench shops --keep` left in this home.
+    Each one's figure is that of a net of all others; no release has one.
+    """
+    from recsys_assets.bench.harness.part import BenchFailed
+    from recsys_assets.bench.prior.run import bench_prior, table_rows
+    from recsys_assets.operations.jobs import Clock
+
+    settings, clock = get_settings(), Clock()
+    target = settings.home / "bench" / "prior"
+    try:
+        figures = bench_prior(settings, target, clock.say, only or ())
+    except BenchFailed as error:
+        clock.say(str(error))
+        raise typer.Exit(1) from error
+    table = Table(
+        "shop",
+        "held-out clicks",
+        "default",
+        "with the net of others − default, 95 %",
+        box=SIMPLE_HEAD,
+        title="bench prior · nDCG@10",
+    )
+    print_table(table, table_rows(figures))
+    clock.say(f"written to {target}")
+
+
+@app.command()
+def loop(
+    only: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="A part to measure; give it once per part."),
+    ] = None,
+    scale: Annotated[
+        str | None,
+        typer.Option(
+            help="tiny, demo or seed, of the shop of the part fine-tune; default: RECSYS_SCALE."
+        ),
+    ] = None,
+) -> None:
+    """Measure the loop from an answer to what is learnt from it.
+
+    served-log: what the log of answers costs the median answer, and whether
+    it holds every answer. fine-tune: what three daily fine-tunes are worth on
+    the day after, beside a frozen model and a full training. drift: how soon a
+    change is found, and how often one is found where there is none. Ends with
+    code 1 if a figure misses its bar.
+    """
+    from recsys_assets.bench.harness.part import BenchFailed
+    from recsys_assets.bench.loop.run import bench_loop, failed, table_rows
+    from recsys_assets.operations.jobs import Clock
+
+    settings, clock = get_settings(), Clock()
+    if scale is not None:  # validated as RECSYS_SCALE is
+        settings = Settings(**{**settings.model_dump(), "scale": scale})
+    end_as_interrupted()
+    try:
+        report = bench_loop(settings, clock.say, only or ())
+    except BenchFailed as error:
+        clock.say(str(error))
+        raise typer.Exit(1) from error
+    table = Table("part", "figure", "value", "wanted", box=SIMPLE_HEAD, title="bench loop")
+    print_table(table, table_rows(report))
+    clock.say(f"written to {settings.home / 'bench' / 'loop.json'}")
+    if failed(report, only or ()):
+        raise typer.Exit(1)
