@@ -15,7 +15,8 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
-from recsys_assets.cli import bench as bench_command
+from recsys_assets.cli import bench as bench  # adds its commands
+from recsys_assets.cli import bench_app
 from recsys_assets.cli import bench_learning as bench_learning  # adds its commands
 from recsys_assets.cli import drill as drill_command
 from recsys_assets.cli.ingest import ingest
@@ -28,7 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="A multistage recommender as one Dagster asset graph, on this machine.",
 )
-app.add_typer(bench_command.app, name="bench")
+app.add_typer(bench_app.app, name="bench")
 app.add_typer(drill_command.app, name="drill")
 app.command()(ingest)
 console = Console(stderr=True)  # standard output carries answers only
