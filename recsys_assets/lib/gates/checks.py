@@ -43,7 +43,9 @@ def compared(
     return fact(name, value, threshold, passed=compare(value, threshold), blocks=blocks)
 
 
-def no_worse(name: str, difference: Estimate, allowed: float, *, surely: bool = False) -> Check:
+def no_worse(
+    name: str, difference: Estimate, allowed: float, *, surely: bool = False, blocks: bool = True
+) -> Check:
     """Return the check that a figure is not surely below another's; see ``gates``.
 
     Args:
@@ -51,6 +53,7 @@ def no_worse(name: str, difference: Estimate, allowed: float, *, surely: bool = 
         difference: the paired difference, own − the other's.
         allowed: loss that is accepted.
         surely: whether the interval must show that no more is lost.
+        blocks: whether a failure blocks.
     """
     kept = difference["low"] >= -allowed
     return fact(
@@ -58,6 +61,7 @@ def no_worse(name: str, difference: Estimate, allowed: float, *, surely: bool = 
         {key: round(difference[key], 6) for key in ("value", "low", "high")},
         f"low at least {-allowed:.4g}" + ("" if surely else ", or high at least 0"),
         passed=kept or (not surely and difference["high"] >= 0),
+        blocks=blocks,
     )
 
 

@@ -35,11 +35,12 @@ GROUPS = {
     "rung": "Served nDCG@10 is above that of the simple rung (popularity or item-to-item), whose "
     "release is promoted otherwise.",
     "champion": "Served nDCG@10, retrieval's recall@100 and AUC are not surely below the "
-    "champion's on the same rows by more than the tolerance. Blocks otherwise.",
+    "champion's on the same rows by more than the tolerance. Blocks otherwise; AUC warns where "
+    "enough visitors judge the lists.",
     "slices": "New visitors' recall is not surely below popularity's; new items' recall is not "
     "surely below that of a random order. Blocks only where it is below the champion's too.",
-    "ranker": "AUC is above what chance gives at that size (blocks only where the champion's is), "
-    "and probabilities are calibrated (warns).",
+    "ranker": "AUC is above what chance gives at that size, and probabilities are calibrated. "
+    "Warns; blocks where too few visitors judge the lists and the champion's AUC is above chance.",
     "exposure": "Lists differ: the most shown items do not take too many places, and enough of "
     "the catalogue is shown. Blocks only where the champion's lists differ far more.",
     "latency": "The exported models answer within their budgets. Blocks only where they also take "

@@ -125,10 +125,14 @@ def champion(evidence: Evidence, limits: Limits, clicks_alone: bool) -> list[Che
     name, lacks = "champion: auc", one_class(found.get("clicked"), found.get("rows"))
     if lacks and (clicks_alone or lacks == NO_CLICKED):
         checks.append(fact(name, lacks, limits.auc_tolerance))
-    elif few := _few(found.get("row_visitors"), limits):
-        checks.append(too_few(name, few, limits.visitors))
+    elif few_rows := _few(found.get("row_visitors"), limits):
+        checks.append(too_few(name, few_rows, limits.visitors))
     else:
-        checks.append(_no_worse(name, found.get("auc"), limits.auc_tolerance, False))
+        # the lists decide; AUC does where too few visitors judge them
+        auc = found.get("auc")
+        checks.append(
+            _no_worse(name, auc, limits.auc_tolerance, False, blocks=bool(few) or not auc)
+        )
     return checks
 
 
@@ -149,7 +153,9 @@ def valued(evidence: Evidence) -> list[Check]:
     ]
 
 
-def _no_worse(name: str, difference: object, tolerance: float, share: bool) -> Check:
+def _no_worse(
+    name: str, difference: object, tolerance: float, share: bool, *, blocks: bool = True
+) -> Check:
     """Return the check of one metric against the champion's.
 
     Args:
@@ -157,13 +163,14 @@ def _no_worse(name: str, difference: object, tolerance: float, share: bool) -> C
         difference: a ChampionDifference; anything else fails the check.
         tolerance: loss that is allowed.
         share: whether the tolerance is a share of the champion's own figure.
+        blocks: whether a loss blocks; a missing figure always does.
     """
     known = numbers(difference, (*_INTERVAL, "champion"))
     if known is None:
         return fact(name, difference, "a difference with its interval", passed=False)
     allowed = tolerance * known["champion"] if share else tolerance
     paired = Estimate(value=known["value"], low=known["low"], high=known["high"])
-    return no_worse(name, paired, allowed)
+    return no_worse(name, paired, allowed, blocks=blocks)
 
 
 def _slices(evidence: Evidence, limits: Limits) -> list[Check]:
@@ -268,7 +275,10 @@ def _ranker(evidence: Evidence, limits: Limits, clicks_alone: bool) -> list[Chec
             clicked,
             rows,
             limits,
-            blocks=_over(evidence) and not _shares_chance(evidence, rows, clicked),
+            # where enough visitors judge the lists, these decide
+            blocks=_over(evidence)
+            and bool(_few(at(evidence.get("champion"), "visitors"), limits))
+            and not _shares_chance(evidence, rows, clicked),
         ),
         compared(
             names[1],

@@ -120,7 +120,6 @@ POPULARITY = "popularity: served ndcg@10 − recent popularity's"
 NUMBERS = {
     "popularity": ({"value": -0.02, "low": -0.03, "high": -0.01}, POPULARITY),
     "rung/difference/value": (0.0, "rung: served ndcg@10 − the simple rung's"),
-    "ranker/auc": (0.504, "ranker: auc"),
     "exposure/concentration": (0.61, "exposure: share of the most shown items"),
     "exposure/coverage@10": (0.199, "exposure: coverage@10"),
     "latency_ms/query_tower": (5.01, "latency: query tower, ms"),
@@ -142,6 +141,12 @@ def test_what_is_too_bad_missing_or_nan_is_blocked_by_its_check(path):
 def test_calibration_only_warns_unless_it_is_missing(bad):
     found = gates.full_release(changed("ranker/calibration_error", bad))
     assert failed(found) == ["ranker: calibration error"] and found["passed"] == (bad == 0.0541)
+
+
+@pytest.mark.parametrize("bad", [0.504, math.nan, None])
+def test_auc_only_warns_unless_it_is_missing(bad):
+    found = gates.full_release(changed("ranker/auc", bad))
+    assert failed(found) == ["ranker: auc"] and found["passed"] == (bad == 0.504)
 
 
 def test_popularity_warns_where_nothing_is_sure_and_blocks_where_it_is_surely_better():
