@@ -109,10 +109,15 @@ def say_releases(
 
     for name in store.partitions(releases.RELEASE):
         built = releases.open_release(store, int(name))
-        if name not in before and built.failed_checks:
+        named = f"release {built.number} of {built.day} (rung {built.rung['name']})"
+        if name in before:
+            continue
+        if built.failed_checks:
+            clock.say(f"{named} did not pass its gate: {'; '.join(built.failed_checks)}")
+        elif releases.lists_differ(store, built.number):
             clock.say(
-                f"release {built.number} of {built.day} (rung {built.rung['name']}) did not pass "
-                f"its gate: {'; '.join(built.failed_checks)}"
+                f"{named} serves other lists than those that were evaluated; "
+                f"`recsys check-served {built.number}` shows one"
             )
     best = releases.open_release(store, releases.newest_passed(store, settings))
     clock.say(f"release {best.number} of {best.day} passed its gate; rung: {described(best.rung)}")

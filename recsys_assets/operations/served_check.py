@@ -104,7 +104,9 @@ def check_served(
         )
         served = _served(own, release, subject, moments, length, triton=triton, say=say)
     wrong = wrongly_seen(subject.queries, moments.acts, seen_rule(release.artifact))
-    causes, first = compare(subject.scorer, subject.rounded, subject.queries, served, length, wrong)
+    causes, first = compare(
+        subject.scorer, subject.rounded, subject.nudged, subject.queries, served, length, wrong
+    )
     return {
         "release": number,
         "rung": release.rung["name"],

@@ -10,6 +10,7 @@ import pytest
 
 from recsys_assets import partitions
 from recsys_assets.artifacts import ArtifactStore
+from recsys_assets.lib.release import releases
 from recsys_assets.operations import full_graph
 from recsys_assets.operations.jobs import Clock, PipelineFailed
 from recsys_assets.settings import Settings
@@ -70,3 +71,24 @@ def test_a_run_names_the_releases_that_its_gate_kept_back(tmp_path: Path) -> Non
         "release 3 of 2026-01-05 (rung full) did not pass its gate: auc = 0.4 (threshold 0.6)"
     )
     assert len(said) == 2 and said[1].startswith("release 1 of 2026-01-05 passed its gate")
+
+
+def test_a_run_names_the_releases_that_serve_other_lists(tmp_path: Path) -> None:
+    said: list[str] = []
+
+    class Told(Clock):
+        def say(self, message: str, *_: object) -> None:
+            said.append(message)
+
+    settings = home(tmp_path)
+    store = ArtifactStore(settings.artifacts)
+    write_release(store, settings, 1, "2026-01-05")
+    with store.stage(releases.SERVED_CHECK, "000001", inputs={}) as staged:
+        (staged.path / "outcome.json").write_text("{}")
+        staged.publish({"passed": False})
+    with pytest.raises(releases.ReleaseError, match="serves the lists that were evaluated"):
+        full_graph.say_releases(store, settings, Told(), [])
+    assert said == [
+        "release 1 of 2026-01-05 (rung full) serves other lists than those that were evaluated; "
+        "`recsys check-served 1` shows one"
+    ]

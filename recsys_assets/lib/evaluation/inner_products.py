@@ -7,6 +7,9 @@ from collections.abc import Callable
 import numpy as np
 
 _ITEMS = 1 << 16  # at a time
+#: Largest error of an inner product that rounding may make, as a share of the query's largest one.
+#: Sums of 64 numbers in float32 differ by some 5e-7 of it, and so does the query's own vector.
+ROUNDING = 1e-6
 #: float32 [n, D] of queries and [I, D] of items → float32 [n, I].
 Products = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
@@ -40,3 +43,25 @@ def faiss_products(queries: np.ndarray, vectors: np.ndarray) -> np.ndarray:
         (near,), (items,) = index.search(np.ascontiguousarray(query[None]), len(vectors))
         row[items] = near
     return found
+
+
+class NudgedProducts:
+    """Gives inner products with other errors of the size of rounding at each call.
+
+    Whatever computes them rounds in a way of its own. Two items that are nearly as good may so
+    change places in the list of one source, which moves an item's weighted rank by far more than
+    rounding.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self._rng = np.random.default_rng(seed)
+
+    def __call__(self, queries: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+        """Return the products of ``inner_products``, nudged, float32 [n, I]."""
+        found = inner_products(queries, vectors)
+        largest = np.abs(found).max(axis=1, keepdims=True, initial=0.0)
+        errors = self._rng.uniform(-ROUNDING, ROUNDING, found.shape)
+        # equal products stay equal, as those of equal vectors do
+        _, same = np.unique(found, return_inverse=True)
+        errors = errors.ravel()[same.ravel()].reshape(found.shape)
+        return (found + largest * errors).astype(np.float32)

@@ -170,7 +170,7 @@ def newest_passed(store: ArtifactStore, settings: Settings) -> int:
     ]
     if not passed:
         raise ReleaseError(
-            "no release has passed its gate"
+            "no release has passed its gate and serves the lists that were evaluated"
             if releases
             else "there is no release; materialise the full graph first (`recsys materialize`)"
         )

@@ -16,7 +16,11 @@ import numpy as np
 
 from recsys_assets import columns as c
 from recsys_assets.artifacts import Artifact, ArtifactMissing, ArtifactStore
-from recsys_assets.lib.evaluation.inner_products import faiss_products, inner_products
+from recsys_assets.lib.evaluation.inner_products import (
+    NudgedProducts,
+    faiss_products,
+    inner_products,
+)
 from recsys_assets.lib.evaluation.list_metrics import Scorer
 from recsys_assets.lib.evaluation.queries import Queries
 from recsys_assets.lib.fine_tune import fine_tuning
@@ -49,6 +53,8 @@ class Subject:
     scorer: Scorer  # the evaluation's
     #: opens the same, with inner products rounded as the index rounds them
     rounded: Callable[[], Scorer]
+    #: opens the same, whose inner products are nudged in another way at each call
+    nudged: Callable[[], Scorer]
 
     @classmethod
     def of(cls, store: ArtifactStore, settings: Settings, release: Release, sample: int) -> Subject:
@@ -96,6 +102,7 @@ class Subject:
             features,
             opened(products=inner_products),
             partial(opened, products=faiss_products),
+            partial(opened, products=NudgedProducts(settings.seed)),
         )
 
 

@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 from recsys_assets import columns as c
+from recsys_assets.lib.evaluation.inner_products import NudgedProducts, Products, inner_products
 from recsys_assets.lib.evaluation.placed import PlacedScorer
 from recsys_assets.lib.evaluation.queries import Queries
 from recsys_assets.lib.ranking.places import NewItemPlaces
@@ -97,7 +98,13 @@ def test_near_ties_are_those_of_the_items_and_not_of_their_places():
 
     def found(served: list[str]) -> str:
         counts, _ = compare(
-            scorer, lambda: scorer, asked, [ServedList(served, [])], 100, np.zeros((1, 200), bool)
+            scorer,
+            lambda: scorer,
+            lambda: scorer,
+            asked,
+            [ServedList(served, [])],
+            100,
+            np.zeros((1, 200), bool),
         )
         return max(counts, key=lambda name: counts[name])
 
@@ -113,6 +120,58 @@ def test_near_ties_are_those_of_the_items_and_not_of_their_places():
     assert found(swapped(place, place + 1)) == "different"
     assert found([*items[:place], "i191", *items[place + 1 :]]) == "rounding"
     assert found([*items[:place], "i195", *items[place + 1 :]]) == "different"
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """Orders items by the log of their rank in retrieval and in another list, as a fusion does."""
+
+    vectors: np.ndarray  # float32 [I, D]
+    other: np.ndarray  # float64 [I]
+    products: Products
+    name: str = "ranks"
+
+    def scores(self, queries: Queries, rows: np.ndarray) -> np.ndarray:
+        near = self.products(np.ones((len(rows), self.vectors.shape[1]), np.float32), self.vectors)
+        return -np.log1p(np.argsort(np.argsort(-near, axis=1), axis=1)) + self.other
+
+    def of_rows(self) -> Ranks:
+        return self
+
+
+def test_near_ties_of_retrieval_may_change_places_and_no_other_items():
+    """Their ranks differ by one, so their weighted ranks differ by far more than rounding."""
+    rng = np.random.default_rng(3)
+    vectors = rng.normal(size=(200, 16)).astype(np.float32)
+    vectors = vectors[np.argsort(-vectors.sum(axis=1))]
+    for at in (20, 60):  # as near as float32 sums of another order are
+        vectors[at + 1] = vectors[at]
+        vectors[at + 1, 0] -= np.float32(4e-7)
+    other = rng.uniform(0, 1e-3, 200)
+    exact = Ranks(vectors, other, inner_products)
+    asked = queries([0], 200, frame=ASKED)
+    (expected,) = evaluated_lists(exact, asked, 100)
+    items = expected.item_ids
+
+    def found(served: list[str]) -> str:
+        nudged = Ranks(vectors, other, NudgedProducts(7))
+        wrong = np.zeros((1, 200), bool)
+        one = [ServedList(served, [])]
+        counts, _ = compare(exact, lambda: exact, lambda: nudged, asked, one, 100, wrong)
+        return max(counts, key=lambda name: counts[name])
+
+    def swapped(*places: int) -> list[str]:
+        lists = list(items)
+        for at in places:
+            lists[at], lists[at + 1] = lists[at + 1], lists[at]
+        return lists
+
+    assert items[20:22] == ["i20", "i21"] and items[60:62] == ["i60", "i61"]
+    assert not np.isclose(expected.scores[20], expected.scores[21], rtol=1e-3, atol=0)
+    assert found(items) == "equal"
+    assert found(swapped(20)) == found(swapped(60)) == found(swapped(20, 60)) == "rounding"
+    assert found(swapped(40)) == found(swapped(20, 40)) == "different"
+    assert found([*items[:-1], "i150"]) == "different"
 
 
 def test_a_failed_part_is_told_from_a_fault():
