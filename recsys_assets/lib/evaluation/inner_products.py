@@ -55,13 +55,25 @@ class NudgedProducts:
 
     def __init__(self, seed: int) -> None:
         self._rng = np.random.default_rng(seed)
+        self._known: tuple[np.ndarray, np.ndarray] | None = None  # vectors, number of each one
 
     def __call__(self, queries: np.ndarray, vectors: np.ndarray) -> np.ndarray:
-        """Return the products of ``inner_products``, nudged, float32 [n, I]."""
+        """Return the products of ``inner_products``, nudged, float32 [n, I].
+
+        Equal vectors keep equal products.
+        """
+        if self._known is None or self._known[0] is not vectors:
+            _, number = np.unique(_as_bytes(vectors), return_inverse=True)
+            self._known = (vectors, number.ravel())
+        number = self._known[1]
         found = inner_products(queries, vectors)
         largest = np.abs(found).max(axis=1, keepdims=True, initial=0.0)
-        errors = self._rng.uniform(-ROUNDING, ROUNDING, found.shape)
-        # equal products stay equal, as those of equal vectors do
-        _, same = np.unique(found, return_inverse=True)
-        errors = errors.ravel()[same.ravel()].reshape(found.shape)
+        shape = (len(queries), int(number.max(initial=-1)) + 1)
+        errors = self._rng.uniform(-ROUNDING, ROUNDING, shape)[:, number]
         return (found + largest * errors).astype(np.float32)
+
+
+def _as_bytes(vectors: np.ndarray) -> np.ndarray:
+    """Return each vector as one value, [I]."""
+    rows = np.ascontiguousarray(vectors, np.float32)
+    return rows.view(np.dtype((np.void, rows.shape[1] * rows.itemsize))).ravel()

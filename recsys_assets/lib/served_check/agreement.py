@@ -8,8 +8,8 @@ Both are looked for in each list, and counted apart:
   the query alone, with the inner products of the index, is the served one, or only items whose
   own scores are equal up to TOLERANCE have changed places. So may a new item that has a reserved
   place and one that was nearly as good. Or near ties have changed places in the list of retrieval,
-  whose ranks the sources' weights count: then one of NUDGES lists whose inner products differ by
-  errors of that size is the served one.
+  whose ranks the weights of a blend count: then at each place the served and the evaluated item
+  have scores that meet, over NUDGES lists whose inner products differ by errors of that size.
 - *Bloom filter*: it takes some items for seen that were not (see ``lib.feature_store.bloom``). The
   filters' wrong answers are known, and the evaluation's list without these items is the served one.
 """
@@ -43,8 +43,7 @@ _NEAR = 0.01
 #: takes less than one item in 10^7 for seen; only visitors near its capacity meet the 1 %.
 BLOOM_SHARE = 0.01
 
-#: Lists of a query with nudged inner products. Two near ties of a list, which is more than any of
-#: fourteen shops had, are both in the served order in one of four.
+#: Lists of a query with nudged inner products: of two near ties, each comes first in half of them.
 NUDGES = 32
 
 #: Lists that are looked at again; where more differ, the fault is no near tie.
@@ -216,10 +215,11 @@ def compare(
         if causes[n] == "different" and wrong[n].any():
             (without,) = evaluated_lists(exact, alone, length, wrong[[n]])
             causes[n] = _explained(_cause(without, served[n]), "bloom_filter")
-    for n in [n for n in again[:MOST_AGAIN] if causes[n] == "different"]:
-        other, alone = nudged(), queries.subset(np.array([n]))
-        tries = (evaluated_lists(other, alone, length)[0] for _ in range(NUDGES))
-        if any(_cause(own, served[n]) in ("equal", "rounding") for own in tries):
+    left = [n for n in again[:MOST_AGAIN] if causes[n] == "different" and not served[n].reasons]
+    other = nudged() if left else scorer
+    for n in left:
+        alone = queries.subset(np.array([n]))
+        if _meet(expected[n].item_ids, served[n].item_ids, *_bounds(other, alone)):
             causes[n] = "rounding"
     counts: dict[str, int] = {name: causes.count(name) for name in CAUSES}
     worst = next((name for name in reversed(CAUSES[1:]) if counts[name]), None)
@@ -249,6 +249,51 @@ def _cause(expected: EvaluatedList, served: ServedList) -> Cause:
         return "different"
     own = np.array([score[item] for item in served.item_ids])
     return "rounding" if _tied(own, expected.scores) else "different"
+
+
+def _bounds(nudged: Scorer, alone: Queries) -> tuple[dict[str, float], dict[str, float]]:
+    """Return the lowest and the highest score of each item, over NUDGES lists of one query.
+
+    Of a probability it is that of the log-odds. An item that is no candidate in some list has -inf.
+    """
+    unplaced = nudged.unplaced if isinstance(nudged, HasPlaces) else None
+    scorer, row = unplaced or nudged, np.zeros(1, np.int64)
+    values = np.concatenate(
+        [alone.mask(np.array(scorer.scores(alone, row), np.float64), row) for _ in range(NUDGES)]
+    )
+    shown = values > -np.inf
+    if ((values[shown] > 0) & (values[shown] < 1)).all():
+        values[shown] = np.log(values[shown]) - np.log1p(-values[shown])
+    items = alone.item_ids.tolist()
+    low, high = values.min(axis=0), values.max(axis=0)
+    return dict(zip(items, low.tolist(), strict=True)), dict(zip(items, high.tolist(), strict=True))
+
+
+def _meet(
+    expected: Sequence[str],
+    served: Sequence[str],
+    low: Mapping[str, float],
+    high: Mapping[str, float],
+) -> bool:
+    """Return whether at each place both items may have had the same score.
+
+    Args:
+        expected: item ids of the evaluation's list.
+        served: item ids of the served one.
+        low: lowest score of each item.
+        high: highest score of each item; -inf: never shown.
+    """
+    if len(expected) != len(served) or len(set(served)) < len(served):
+        return False
+    for own, other in zip(expected, served, strict=True):
+        if own == other:
+            continue
+        if other not in high or high[other] == -np.inf:
+            return False
+        slack = TOLERANCE * max(abs(high[own]), abs(high[other]))
+        if max(low[own], low[other]) > min(high[own], high[other]) + slack:
+            return False
+    return True
 
 
 def _tied(scores: np.ndarray, others: np.ndarray) -> bool:
