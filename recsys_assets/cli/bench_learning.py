@@ -64,8 +64,9 @@ def loop(
     served-log: what the log of answers costs the median answer, and whether
     it holds every answer. fine-tune: what three daily fine-tunes are worth on
     the day after, beside a frozen model and a full training. drift: how soon a
-    change is found, and how often one is found where there is none. Ends with
-    code 1 if a figure misses its bar.
+    change is found, and how often one is found where there is none. days:
+    whether a small shop lives 30 days by its schedules alone. Ends with code 1
+    if a figure misses its bar.
     """
     from recsys_assets.bench.harness.part import BenchFailed
     from recsys_assets.bench.loop.run import bench_loop, failed, table_rows
