@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from recsys_assets.artifacts import ArtifactStore
 from recsys_assets.bench.harness.part import BenchFailed, refuse_unknown
 from recsys_assets.bench.peers.run import kept_shops
+from recsys_assets.lib.blend import shipped_prior
 from recsys_assets.lib.blend.blend_artifacts import LABELS, BlendParts, sampled
 from recsys_assets.lib.blend.labels import ClickLabels
 from recsys_assets.lib.blend.prior import PriorFigures, write_prior
@@ -87,8 +89,18 @@ def held_out_clicks(store: ArtifactStore) -> ClickLabels | None:
     ).labels
 
 
+def shipped(target: Path, package: Path = shipped_prior.FOLDER) -> Path:
+    """Copy what ``bench_prior`` wrote into the package; return that folder."""
+    for name in (shipped_prior.NET, shipped_prior.FIGURES):
+        shutil.copyfile(target / name, package / name)
+    return package
+
+
 def table_rows(figures: PriorFigures) -> Sequence[tuple[str, ...]]:
-    """Return the printed table: shop, clicks, nDCG@10 of the default, and what the net adds."""
+    """Return the printed table: shop, clicks, nDCG@10 by quality, and what the net adds.
+
+    A shop has a row for each number of its first clicks.
+    """
     return [
         (
             name,
@@ -97,5 +109,6 @@ def table_rows(figures: PriorFigures) -> Sequence[tuple[str, ...]]:
             f"{one['difference']['value']:+.4f} "
             f"[{one['difference']['low']:+.4f}, {one['difference']['high']:+.4f}]",
         )
-        for name, one in figures["shops"].items()
+        for name, found in figures["shops"].items()
+        for one in found
     ]

@@ -13,7 +13,8 @@ import polars as pl
 
 from recsys_assets.artifacts import Artifact
 from recsys_assets.files import write_json
-from recsys_assets.lib.blend.choice import BlendChoice, ChoiceFigures, Worth, decisive, quality
+from recsys_assets.lib.blend.choice import BlendChoice, decisive, quality
+from recsys_assets.lib.blend.choice_figures import ChoiceFigures, Worth
 from recsys_assets.lib.blend.fit import young_items
 from recsys_assets.lib.blend.labels import ClickLabels, Retrieve
 from recsys_assets.lib.blend.new_items import NewItemFigures, NewItems

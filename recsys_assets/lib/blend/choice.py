@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, NotRequired, TypedDict
+from typing import Any
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
 from recsys_assets.lib.blend import weights as w
+from recsys_assets.lib.blend.choice_figures import Alternative, ChoiceFigures, Worth
 from recsys_assets.lib.blend.labels import ClickLabels
 from recsys_assets.lib.blend.list_net_fit import FittedNet, fit_net
-from recsys_assets.lib.blend.new_items import NewItemFigures
+from recsys_assets.lib.blend.shipped_prior import net_of_other_shops
 from recsys_assets.lib.evaluation import list_metrics
 from recsys_assets.lib.evaluation.measures import PRIMARY, Estimate
 from recsys_assets.lib.evaluation.query_sources import FOLDS
@@ -24,6 +25,8 @@ from recsys_assets.source_names import RETRIEVAL
 #: alone; the best source alone; fitted weights; fitted weights and a net.
 AS_IS, BY_QUALITY, BEST_ALONE, LISTWISE = "as_is", "by_quality", "best_alone", "listwise"
 LIST_NET = "list_net"
+#: The default weights and the net that other shops gave, and fitted weights of both (decision 15).
+PRIOR, PRIOR_LISTWISE = "prior", "prior_listwise"
 #: Below this many held-out clicks that some list has, nothing is chosen by them.
 MINIMUM_LABELS = 50
 #: Below so many, no net is tried.
@@ -38,49 +41,6 @@ _LEAST = 0.02
 _WORTH_LABELS = 1_500
 
 
-class Worth(TypedDict):
-    """Holds what a source is worth on held-out clicks; nDCG@10 by value where they have values."""
-
-    alone: float  # nDCG@10 of its list
-    listed: float  # share of the clicked items that it lists
-    without: float  # nDCG@10 of the blend of all others
-    kept: bool
-
-
-class Alternative(TypedDict):
-    """Holds an alternative's cross-fitted figures."""
-
-    ndcg: float
-    difference: Estimate | None  # nDCG@10, alternative − default, paired
-    #: the same by value, which then decides; absent where each click counts once
-    value_ndcg: NotRequired[float]
-    value_difference: NotRequired[Estimate | None]
-
-
-class NetFigures(TypedDict):
-    """Holds how the fit of a net went."""
-
-    epochs: list[int]  # of each part
-    held_out: list[list[float]]  # of each part, listwise loss before the first epoch and after each
-
-
-class ChoiceFigures(TypedDict):
-    """Holds the choice of a blend: what the release records."""
-
-    mode: str
-    chosen: str
-    runner_up: str | None
-    why: str
-    labels: int
-    valued: NotRequired[bool]  # clicks have values; absent where each counts once
-    alternatives: dict[str, Alternative]
-    sources: dict[str, Worth]
-    weights: dict[str, float]
-    fold_weights: list[dict[str, float]]  # [FOLDS]: for the visitors of a fold, learnt on others
-    net: NetFigures | None  # of the net that serves; None: the weights alone were chosen
-    new_items: NotRequired[NewItemFigures]  # written with the files
-
-
 @dataclass(frozen=True)
 class BlendChoice:
     """Holds the chosen blend."""
@@ -88,8 +48,22 @@ class BlendChoice:
     figures: ChoiceFigures
     ranks: np.ndarray  # int64 [Q], cross-fitted, of the chosen alternative
     #: first the net that serves, which all visitors gave; then one per fold, which the visitors of
-    #: the others gave; empty: no net was chosen
+    #: the others gave (PRIOR: the same, which no visitor of this shop gave); empty: no net was
+    #: chosen
     nets: tuple[ListNet, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """Holds an alternative that is fitted."""
+
+    inputs: np.ndarray  # float32 [N, D], the columns that are weighted, those of the lists last
+    fit: w.Fit
+    net: ListNet | None = None  # whose values are the first column; None: there is no such column
+
+    def ranks(self, labels: ClickLabels, ranked: int | None) -> np.ndarray:
+        """Return the cross-fitted ranks of the clicked items, int64 [Q]."""
+        return w.cross_fitted(labels, self.inputs, self.fit, ranked)
 
 
 def choose(
@@ -101,10 +75,11 @@ def choose(
 ) -> BlendChoice:
     """Choose between the alternatives.
 
-    The default is BY_QUALITY, or LISTWISE where there is a ranker; another takes its place where
-    the lower bound of its difference is above 0, and LIST_NET where that of its difference from
-    the best of these is. All are judged with weights that the clicks of other visitors gave. With
-    a ranker, LISTWISE has a weight for its logit beside those of the sources.
+    The default is PRIOR, BY_QUALITY where clicks have values, and LISTWISE where there is a ranker.
+    Another takes its place where the lower bound of its difference is above 0, and LIST_NET where
+    that of its difference from the best of these is. All are judged with weights that the clicks of
+    other visitors gave. With a ranker, LISTWISE has a weight for its logit beside those of the
+    sources.
 
     Args:
         labels: of the held-out clicks.
@@ -133,25 +108,15 @@ def choose(
         return BlendChoice(
             {**similarity_alone(count, "no source adds half a percent"), "sources": worth}, as_is
         )
-    fits: dict[str, tuple[np.ndarray, w.Fit]] = {}
-    if used.logit is None:
-        fits = {
-            BY_QUALITY: (used.logs, w.by_quality),
-            BEST_ALONE: (used.logs, w.best_alone),
-            LISTWISE: (used.logs, w.listwise),
-        }
-    else:
-        inputs = np.concatenate([used.logit[:, None], used.logs], axis=1)
-        fits = {LISTWISE: (inputs, _with_ranker(inputs)), BY_QUALITY: (inputs, _hardly_ranked)}
-    ranks = {name: w.cross_fitted(used, *fit, ranked) for name, fit in fits.items()}
-    ranks |= {AS_IS: as_is}
+    fits = _candidates(used)
+    ranks = {name: one.ranks(used, ranked) for name, one in fits.items()} | {AS_IS: as_is}
     default = next(iter(fits))
     chosen, alternatives = _best(ranks, default, labels, seed)
-    nets, minus = _Nets(used, fits[LISTWISE][0], seed), decisive(alternatives[chosen])
+    nets, minus = _Nets(used, fits[LISTWISE].inputs, seed), decisive(alternatives[chosen])
     over = default
     if count >= NET_LABELS:
         fits[LIST_NET] = fits[LISTWISE]
-        own = w.cross_fitted(used, *fits[LISTWISE], ranked, nets.added)
+        own = w.cross_fitted(used, fits[LISTWISE].inputs, fits[LISTWISE].fit, ranked, nets.added)
         alternatives[LIST_NET] = _alternative(own, ranks[default], labels, seed)
         # it must earn its milliseconds beside what would serve without it
         earned = difference_of(own, ranks[chosen], labels, seed)
@@ -212,6 +177,41 @@ class _Nets:
     def added(self, weights: np.ndarray, learned: np.ndarray) -> np.ndarray:
         """Return what the net adds to each item, float32 [N]; see ``weights.Add``."""
         return self.fitted(weights, learned).net.of(self._labels.net_inputs)
+
+
+def _candidates(labels: ClickLabels) -> dict[str, _Candidate]:
+    """Return the alternatives that are fitted, the default first."""
+    if labels.logit is not None:
+        inputs = np.concatenate([labels.logit[:, None], labels.logs], axis=1)
+        return {
+            LISTWISE: _Candidate(inputs, _with_ranker(inputs)),
+            BY_QUALITY: _Candidate(inputs, _hardly_ranked),
+        }
+    logs, net = labels.logs, net_of_other_shops(labels.names)
+    both = np.concatenate([net.of(labels.net_inputs)[:, None], logs], axis=1)
+    prior = {PRIOR: _Candidate(both, _of_other_shops, net)}
+    own = {
+        BY_QUALITY: _Candidate(logs, w.by_quality),
+        BEST_ALONE: _Candidate(logs, w.best_alone),
+        LISTWISE: _Candidate(logs, w.listwise),
+        PRIOR_LISTWISE: _Candidate(both, _beside_other_shops(both), net),
+    }
+    # other shops say nothing of what the clicks are worth here
+    return {**prior, **own} if labels.value is None else {**own, **prior}
+
+
+def _of_other_shops(labels: ClickLabels, learned: np.ndarray) -> np.ndarray:
+    """Return the weight 1 of the net of other shops, and the default weights of the sources."""
+    return np.concatenate([[1.0], w.by_quality(labels, learned)])
+
+
+def _beside_other_shops(inputs: np.ndarray) -> w.Fit:
+    """Return a fit that starts from ``_of_other_shops``."""
+
+    def fit(labels: ClickLabels, learned: np.ndarray) -> np.ndarray:
+        return w.fit_listwise(labels, inputs, _of_other_shops(labels, learned), learned)
+
+    return fit
 
 
 def _with_ranker(inputs: np.ndarray) -> w.Fit:
@@ -336,11 +336,7 @@ def _runner_up(chosen: str, alternatives: Mapping[str, Alternative]) -> str | No
 
 
 def _figures(
-    labels: ClickLabels,
-    fitted: tuple[np.ndarray, w.Fit] | None,
-    ranker: bool,
-    chosen: str,
-    nets: _Nets,
+    labels: ClickLabels, fitted: _Candidate | None, ranker: bool, chosen: str, nets: _Nets
 ) -> tuple[Any, tuple[ListNet, ...]]:
     """Return mode, choice and weights: of all visitors, and per fold of the others; and the nets.
 
@@ -348,18 +344,20 @@ def _figures(
     """
     if fitted is None:
         return {**similarity_alone(0, ""), "chosen": chosen}, ()
-    _, fit = fitted
     weights: list[dict[str, float]] = []
     found: list[FittedNet] = []
     served: list[ListNet] = []
     everyone = np.ones(len(labels), bool)
     for learned in (everyone, *(labels.fold != fold for fold in range(FOLDS))):
-        values = fit(labels, learned)
+        values = fitted.fit(labels, learned)
         unit = values[0] if ranker else 1.0
         if chosen == LIST_NET:
             found.append(nets.fitted(values, learned))
             net = found[-1].net
             served.append(replace(net, out=(net.out / unit).astype(np.float32)))
+        elif fitted.net is not None:
+            served.append(replace(fitted.net, out=(fitted.net.out * values[0]).astype(np.float32)))
+            values = values[1:]
         if ranker:
             values = values[1:] / unit
         weights.append(dict(zip(labels.names, values.tolist(), strict=True)))

@@ -8,13 +8,8 @@ from dataclasses import replace
 import numpy as np
 
 from recsys_assets.lib.blend import weights as w
-from recsys_assets.lib.blend.choice import (
-    Alternative,
-    BlendChoice,
-    ChoiceFigures,
-    difference_of,
-    similarity_alone,
-)
+from recsys_assets.lib.blend.choice import BlendChoice, difference_of, similarity_alone
+from recsys_assets.lib.blend.choice_figures import Alternative, ChoiceFigures
 from recsys_assets.lib.blend.labels import ClickLabels
 from recsys_assets.lib.evaluation.measures import Estimate
 from recsys_assets.lib.evaluation.query_sources import FOLDS

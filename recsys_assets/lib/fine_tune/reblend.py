@@ -16,7 +16,8 @@ from recsys_assets.lib.blend.blend_artifacts import (
     write_choice,
     write_cost,
 )
-from recsys_assets.lib.blend.choice import ChoiceFigures, choose
+from recsys_assets.lib.blend.choice import choose
+from recsys_assets.lib.blend.choice_figures import ChoiceFigures
 from recsys_assets.lib.blend.full_blend import of_blends, write_beside
 from recsys_assets.lib.blend.kept import Settle, kept_unless_surely_better
 from recsys_assets.lib.blend.new_items import NewItems, decide

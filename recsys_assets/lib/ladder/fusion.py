@@ -21,7 +21,8 @@ from recsys_assets.lib.blend.blend_artifacts import (
     write_choice,
     write_cost,
 )
-from recsys_assets.lib.blend.choice import ChoiceFigures, choose
+from recsys_assets.lib.blend.choice import choose
+from recsys_assets.lib.blend.choice_figures import ChoiceFigures
 from recsys_assets.lib.blend.labels import ClickLabels
 from recsys_assets.lib.blend.new_items import decide
 from recsys_assets.lib.evaluation import list_metrics, session_figures, session_moves

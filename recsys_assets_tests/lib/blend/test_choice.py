@@ -16,12 +16,35 @@ from recsys_assets.lib.blend.choice import (
     LISTWISE,
     MINIMUM_LABELS,
     NET_LABELS,
+    PRIOR,
+    PRIOR_LISTWISE,
     choose,
 )
+from recsys_assets.lib.blend.prior import fit_prior
+from recsys_assets.lib.sources.list_net import OF_VISITOR, ListNet
 from recsys_assets.lib.sources.stored import BY_SIMILARITY, BY_SOURCES
-from recsys_assets.source_names import FOLLOW_UPS, IALS, RETRIEVAL
+from recsys_assets.source_names import ALL_SOURCES, FOLLOW_UPS, IALS, RETRIEVAL
 from recsys_assets_tests.support import small_labels
 from recsys_assets_tests.support.small_labels import together
+
+
+@pytest.fixture(autouse=True)
+def of_other_shops(monkeypatch):
+    """Let other shops say nothing, unless a test lets them; return the function that does."""
+
+    def use(net: ListNet) -> None:
+        monkeypatch.setattr(
+            choice, "net_of_other_shops", lambda lists: net.of_lists(ALL_SOURCES, lists)
+        )
+
+    use(ListNet.read(np.zeros((len(ALL_SOURCES) + len(OF_VISITOR) + 2, 1), np.float32)))
+    return use
+
+
+@pytest.fixture(scope="module")
+def both_lists_count() -> ListNet:
+    """Return what two shops gave whose clicks are near in two lists at once."""
+    return fit_prior({"one": together(900, seed=8), "two": together(900, seed=9)}, 7)
 
 
 def as_is(labels) -> np.ndarray:
@@ -56,7 +79,7 @@ def test_a_fit_takes_the_place_of_the_default_only_where_it_is_surely_better():
     assert found["alternatives"][LIST_NET]["difference"]["low"] > 0
     alike = small_labels.labels(clicks=200, weights=(1.0, 1.0, 1.0))
     found = choose(alike, as_is(alike), None, seed=7).figures
-    assert found["chosen"] == BY_QUALITY and "no alternative is surely above" in found["why"]
+    assert found["chosen"] == PRIOR and "no alternative is surely above" in found["why"]
 
 
 def test_a_source_of_chance_is_left_out_and_retrieval_stays():
@@ -152,7 +175,7 @@ def test_a_net_is_chosen_where_lists_say_something_only_together():
     labels = together(1_200)
     found = choose(labels, as_is(labels), None, seed=7)
     assert found.figures["chosen"] == LIST_NET
-    assert "nDCG@10 of list_net − by_quality is +0." in found.figures["why"]
+    assert "nDCG@10 of list_net − prior is +0." in found.figures["why"]
     served, *of_folds = found.nets
     assert len(of_folds) == len(found.figures["fold_weights"])
     assert served.out.any() and len(found.figures["net"]["epochs"]) > 1
@@ -183,7 +206,71 @@ def test_a_net_beside_a_ranker_is_in_units_of_its_logit():
 def test_few_clicks_try_no_net():
     labels = together(NET_LABELS - 1)
     found = choose(labels, as_is(labels), None, seed=7)
-    assert LIST_NET not in found.figures["alternatives"] and found.nets == ()
+    assert LIST_NET not in found.figures["alternatives"]
+    assert found.figures["chosen"] == PRIOR and found.figures["net"] is None
+
+
+def test_few_clicks_start_from_what_other_shops_gave(of_other_shops, both_lists_count):
+    of_other_shops(both_lists_count)
+    labels = together(250)
+    found = choose(labels, as_is(labels), None, seed=7)
+    assert found.figures["chosen"] == PRIOR
+    assert found.figures["alternatives"][PRIOR]["difference"] is None, "it is the default"
+    assert found.figures["alternatives"][BY_QUALITY]["difference"]["high"] < 0
+    served, *of_folds = found.nets
+    for net in of_folds:  # no visitor of this shop gave it
+        np.testing.assert_array_equal(net.stacked, served.stacked)
+    assert found.figures["net"] is None, "nothing was fitted here"
+    # what is judged is what serves: the default weights of the others, and the net
+    added = served.of(labels.net_inputs)
+    scores = np.zeros(len(labels.rows), np.float32)
+    for fold in range(len(of_folds)):
+        weights = np.array(list(found.figures["fold_weights"][fold].values()), np.float32)
+        inside = labels.fold[labels.query] == fold
+        scores[inside] = (labels.logs @ weights + added)[inside]
+    np.testing.assert_array_equal(labels.ranks(scores), found.ranks)
+
+
+def test_the_say_of_other_shops_is_fitted_where_clicks_are_enough(
+    of_other_shops, both_lists_count, monkeypatch
+):
+    """Here an item that two lists have is less wanted, so the weight of the net turns round."""
+    monkeypatch.setattr(choice, "NET_LABELS", 1_000)
+    against = dataclasses.replace(both_lists_count, out=-both_lists_count.out)
+    of_other_shops(against)
+    labels = together(900)
+    found = choose(labels, as_is(labels), None, seed=7)
+    assert found.figures["chosen"] == PRIOR_LISTWISE and found.figures["net"] is None
+    served, *of_folds = found.nets
+    assert (served.out * against.out <= 0).all() and served.out.any()
+    inputs = labels.net_inputs
+    scores = np.zeros(len(labels.rows), np.float32)
+    for fold, net in enumerate(of_folds):
+        weights = np.array(list(found.figures["fold_weights"][fold].values()), np.float32)
+        inside = labels.fold[labels.query] == fold
+        scores[inside] = (labels.logs @ weights + net.of(inputs))[inside]
+    assert (labels.ranks(scores) == found.ranks).mean() > 0.99  # rounding
+
+
+def test_a_shop_that_is_unlike_the_others_does_without_them(of_other_shops, both_lists_count):
+    against = dataclasses.replace(both_lists_count, out=-16 * both_lists_count.out)
+    of_other_shops(against)
+    labels = together(250)
+    found = choose(labels, as_is(labels), None, seed=7)
+    assert found.figures["chosen"] != PRIOR
+    assert "− prior is +0." in found.figures["why"]
+
+
+def test_values_or_a_ranker_have_another_default(of_other_shops, both_lists_count):
+    of_other_shops(both_lists_count)
+    labels = together(200)
+    logit = np.zeros(len(labels.rows), np.float32)
+    valued = dataclasses.replace(labels, value=np.ones(200))
+    defaults = []
+    for one, log_odds in ((labels, None), (valued, None), (labels, logit)):
+        figures = choose(one, as_is(one), log_odds, seed=7).figures["alternatives"]
+        defaults.append([name for name, own in figures.items() if own["difference"] is None])
+    assert defaults == [[PRIOR], [BY_QUALITY], [LISTWISE]]
 
 
 def test_a_blend_is_chosen_by_the_value_of_the_clicks():

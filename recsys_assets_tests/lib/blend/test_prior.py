@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from recsys_assets.lib.blend import prior
+from recsys_assets.lib.blend import prior, shipped_prior
 from recsys_assets.lib.blend.prior import fit_prior, write_prior
 from recsys_assets.lib.sources.list_net import OF_VISITOR
 from recsys_assets.lib.sources.union import LAST
@@ -20,13 +20,14 @@ def test_what_holds_in_the_other_shops_helps(tmp_path):
     shops = {"one": together(900, seed=4), "two": together(900, seed=5)}
     found = write_prior(tmp_path, shops, 7)
     for shop in found["shops"].values():
-        assert shop["clicks"] == 900 and shop["difference"]["low"] > 0
-    assert json.loads((tmp_path / prior.FIGURES).read_text()) == found
-    stacked = np.load(tmp_path / prior.NET)
+        assert [one["clicks"] for one in shop] == [120, 300, 900]
+        assert shop[-1]["difference"]["low"] > 0
+    assert json.loads((tmp_path / shipped_prior.FIGURES).read_text()) == found
+    stacked = np.load(tmp_path / shipped_prior.NET)
     assert len(stacked) == len(ALL_SOURCES) + len(OF_VISITOR) + 2
     unlike = labels(clicks=900, weights=(1.0, 0.5, 0.0))
     mixed = write_prior(tmp_path, {"one": shops["one"], "plain": unlike}, 7)
-    assert mixed["shops"]["plain"]["difference"]["value"] < 0.01
+    assert mixed["shops"]["plain"][-1]["difference"]["value"] < 0.01
 
 
 def test_a_list_that_a_shop_lacks_has_none_of_its_items():
@@ -54,3 +55,16 @@ def test_the_same_shops_in_any_order_give_the_same_net():
 def test_one_shop_is_too_few(tmp_path):
     with pytest.raises(ValueError, match="two shops or more, got 1"):
         write_prior(tmp_path, {"one": together(100)}, 7)
+
+
+def test_the_shipped_net_reads_lists_that_there_are_and_says_what_it_is_worth():
+    figures = json.loads((shipped_prior.FOLDER / shipped_prior.FIGURES).read_text())
+    assert set(figures["lists"]) <= set(ALL_SOURCES)
+    every = [one for shop in figures["shops"].values() for one in shop]
+    assert len(figures["shops"]) >= 8
+    assert np.mean([one["difference"]["value"] for one in every]) > 0
+    columns = len(ALL_SOURCES) + len(OF_VISITOR)
+    net = shipped_prior.net_of_other_shops(ALL_SOURCES)
+    assert net.hidden.shape[0] == columns and np.isfinite(net.stacked).all()
+    few = shipped_prior.net_of_other_shops([FOLLOW_UPS, IALS])
+    assert np.isfinite(few.of(np.zeros((3, 2 + len(OF_VISITOR)), np.float32))).all()
