@@ -76,4 +76,5 @@ class NudgedProducts:
 def _as_bytes(vectors: np.ndarray) -> np.ndarray:
     """Return each vector as one value, [I]."""
     rows = np.ascontiguousarray(vectors, np.float32)
-    return rows.view(np.dtype((np.void, rows.shape[1] * rows.itemsize))).ravel()
+    found: np.ndarray = rows.view(np.dtype((np.void, rows.shape[1] * rows.itemsize))).ravel()
+    return found
