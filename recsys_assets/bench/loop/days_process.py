@@ -57,7 +57,7 @@ class Day:
         return self.lists == VISITORS + 1
 
 
-class Shop:
+class LivingShop:
     """Holds a home, its Dagster instance and the moment."""
 
     def __init__(self, settings: Settings, instance: dg.DagsterInstance) -> None:
@@ -196,7 +196,7 @@ def body(request: dict[str, Any]) -> dict[str, Any]:
         stack.enter_context(own_home.running(settings, ["triton", "gateway", "consumer"]))
         os.environ["DAGSTER_HOME"] = str(settings.home / "dagster")
         with dg.DagsterInstance.get() as instance:
-            shop = Shop(settings, instance)
+            shop = LivingShop(settings, instance)
             newest = releases.newest_passed(shop.platform.store, settings)
             promotion.promote(settings, newest, log=lambda line: None)
             shop.visitors = [str(number) for number in range(1, VISITORS + 1)]

@@ -29,7 +29,7 @@ LIST_NET = "list_net"
 PRIOR, PRIOR_LISTWISE = "prior", "prior_listwise"
 #: Below this many held-out clicks that some list has, nothing is chosen by them.
 MINIMUM_LABELS = 50
-#: Below so many, no net is tried.
+#: Below so many, no net is tried, and none of other shops is the default.
 NET_LABELS = 300
 #: Share of nDCG@10 below which a source does not earn its milliseconds. With nine sources more are
 #: kept by chance than by worth: on clicks that did not choose, the blends of the fewer sources are
@@ -75,7 +75,8 @@ def choose(
 ) -> BlendChoice:
     """Choose between the alternatives.
 
-    The default is PRIOR, BY_QUALITY where clicks have values, and LISTWISE where there is a ranker.
+    The default is PRIOR, BY_QUALITY below NET_LABELS clicks and where clicks have values, and
+    LISTWISE where there is a ranker.
     Another takes its place where the lower bound of its difference is above 0, and LIST_NET where
     that of its difference from the best of these is. All are judged with weights that the clicks of
     other visitors gave. With a ranker, LISTWISE has a weight for its logit beside those of the
@@ -108,7 +109,7 @@ def choose(
         return BlendChoice(
             {**similarity_alone(count, "no source adds half a percent"), "sources": worth}, as_is
         )
-    fits = _candidates(used)
+    fits = _candidates(used, count)
     ranks = {name: one.ranks(used, ranked) for name, one in fits.items()} | {AS_IS: as_is}
     default = next(iter(fits))
     chosen, alternatives = _best(ranks, default, labels, seed)
@@ -179,8 +180,13 @@ class _Nets:
         return self.fitted(weights, learned).net.of(self._labels.net_inputs)
 
 
-def _candidates(labels: ClickLabels) -> dict[str, _Candidate]:
-    """Return the alternatives that are fitted, the default first."""
+def _candidates(labels: ClickLabels, count: int) -> dict[str, _Candidate]:
+    """Return the alternatives that are fitted, the default first.
+
+    Args:
+        labels: of the sources that are kept.
+        count: of the held-out clicks that some list has.
+    """
     if labels.logit is not None:
         inputs = np.concatenate([labels.logit[:, None], labels.logs], axis=1)
         return {
@@ -196,8 +202,10 @@ def _candidates(labels: ClickLabels) -> dict[str, _Candidate]:
         LISTWISE: _Candidate(logs, w.listwise),
         PRIOR_LISTWISE: _Candidate(both, _beside_other_shops(both), net),
     }
-    # other shops say nothing of what the clicks are worth here
-    return {**prior, **own} if labels.value is None else {**own, **prior}
+    # other shops say nothing of what the clicks are worth here; and of 120 clicks the weights
+    # themselves are so unsure that the net was surely worse on one shop of fourteen
+    first = labels.value is None and count >= NET_LABELS
+    return {**prior, **own} if first else {**own, **prior}
 
 
 def _of_other_shops(labels: ClickLabels, learned: np.ndarray) -> np.ndarray:

@@ -79,7 +79,7 @@ def test_a_fit_takes_the_place_of_the_default_only_where_it_is_surely_better():
     assert found["alternatives"][LIST_NET]["difference"]["low"] > 0
     alike = small_labels.labels(clicks=200, weights=(1.0, 1.0, 1.0))
     found = choose(alike, as_is(alike), None, seed=7).figures
-    assert found["chosen"] == PRIOR and "no alternative is surely above" in found["why"]
+    assert found["chosen"] == BY_QUALITY and "no alternative is surely above" in found["why"]
 
 
 def test_a_source_of_chance_is_left_out_and_retrieval_stays():
@@ -207,12 +207,15 @@ def test_few_clicks_try_no_net():
     labels = together(NET_LABELS - 1)
     found = choose(labels, as_is(labels), None, seed=7)
     assert LIST_NET not in found.figures["alternatives"]
-    assert found.figures["chosen"] == PRIOR and found.figures["net"] is None
+    assert found.figures["chosen"] == BY_QUALITY and found.figures["net"] is None
 
 
-def test_few_clicks_start_from_what_other_shops_gave(of_other_shops, both_lists_count):
+def test_some_clicks_start_from_what_other_shops_gave(
+    of_other_shops, both_lists_count, monkeypatch
+):
+    monkeypatch.setattr(choice, "NET_LABELS", 250)
     of_other_shops(both_lists_count)
-    labels = together(250)
+    labels = together(255)
     found = choose(labels, as_is(labels), None, seed=7)
     assert found.figures["chosen"] == PRIOR
     assert found.figures["alternatives"][PRIOR]["difference"] is None, "it is the default"
@@ -255,22 +258,22 @@ def test_the_say_of_other_shops_is_fitted_where_clicks_are_enough(
 def test_a_shop_that_is_unlike_the_others_does_without_them(of_other_shops, both_lists_count):
     against = dataclasses.replace(both_lists_count, out=-16 * both_lists_count.out)
     of_other_shops(against)
-    labels = together(250)
+    labels = together(NET_LABELS)
     found = choose(labels, as_is(labels), None, seed=7)
     assert found.figures["chosen"] != PRIOR
     assert "− prior is +0." in found.figures["why"]
 
 
-def test_values_or_a_ranker_have_another_default(of_other_shops, both_lists_count):
+def test_few_clicks_values_or_a_ranker_have_another_default(of_other_shops, both_lists_count):
     of_other_shops(both_lists_count)
-    labels = together(200)
+    labels, few = together(NET_LABELS), together(NET_LABELS - 1)
     logit = np.zeros(len(labels.rows), np.float32)
-    valued = dataclasses.replace(labels, value=np.ones(200))
+    valued = dataclasses.replace(labels, value=np.ones(NET_LABELS))
     defaults = []
-    for one, log_odds in ((labels, None), (valued, None), (labels, logit)):
+    for one, log_odds in ((labels, None), (few, None), (valued, None), (labels, logit)):
         figures = choose(one, as_is(one), log_odds, seed=7).figures["alternatives"]
         defaults.append([name for name, own in figures.items() if own["difference"] is None])
-    assert defaults == [[PRIOR], [BY_QUALITY], [LISTWISE]]
+    assert defaults == [[PRIOR], [BY_QUALITY], [BY_QUALITY], [LISTWISE]]
 
 
 def test_a_blend_is_chosen_by_the_value_of_the_clicks():
