@@ -148,4 +148,5 @@ def test_jobs_of_days_run_in_lanes() -> None:
         "daily_features": "days",
         "feature_store_refresh": "online",
         "fine_tune": "fine_tune",
+        "monitor": "monitor",
     }

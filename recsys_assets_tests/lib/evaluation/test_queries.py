@@ -105,16 +105,14 @@ def test_each_query_has_its_visitors_click_history(store):
         .select("item_id", "category_l1")
         .iter_rows()
     )
-    clicks: dict[str, list[tuple[int, str, str]]] = {}
-    shown: dict[str, str] = {}  # event → item
-    for user, at, event, item in (
+    clicks: dict[str, list[tuple[int, str, str]]] = {}  # (time, item, category)
+    for user, at, item in (
         small_window.read_log(store, window_days(AS_OF))
         .filter(pl.col("event_type") != "Impression")
-        .select("user_id", "timestamp", "event_id", "item_id")
+        .select("user_id", "timestamp", "item_id")
         .iter_rows()
     ):
-        clicks.setdefault(user, []).append((at, event, items[item]))
-        shown[event] = item
+        clicks.setdefault(user, []).append((at, item, items[item]))
     lengths = set()
     for user, at, remembered, latest, ages, n_long, n24, simulated in found.frame.select(
         q.VISITOR,
@@ -128,7 +126,7 @@ def test_each_query_has_its_visitors_click_history(store):
         )
         assert remembered == categories
         before = [one for one in ordered if at - 7 * 86_400 <= one[0] < at][-50:]
-        assert latest == [shown[event] for _, event, _ in before]
+        assert latest == [item for _, item, _ in before]
         assert ages == [np.float32((at - when) / 3_600) for when, _, _ in before]
         assert (n_long, n24) == ((0, 0) if simulated else (len(categories), recent))
         lengths.add(len(remembered))
