@@ -70,11 +70,10 @@ class NudgedProducts:
         largest = np.abs(found).max(axis=1, keepdims=True, initial=0.0)
         shape = (len(queries), int(number.max(initial=-1)) + 1)
         errors = self._rng.uniform(-ROUNDING, ROUNDING, shape)[:, number]
-        return (found + largest * errors).astype(np.float32)
+        return np.asarray(found + largest * errors, np.float32)
 
 
 def _as_bytes(vectors: np.ndarray) -> np.ndarray:
     """Return each vector as one value, [I]."""
     rows = np.ascontiguousarray(vectors, np.float32)
-    found: np.ndarray = rows.view(np.dtype((np.void, rows.shape[1] * rows.itemsize))).ravel()
-    return found
+    return np.asarray(rows.view(np.dtype((np.void, rows.shape[1] * rows.itemsize))).ravel())
