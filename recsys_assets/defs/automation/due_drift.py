@@ -105,7 +105,7 @@ def answer(
     """
     from recsys_assets.lib.drift.alarms import read_alarm
     from recsys_assets.lib.monitor.alarms import decide
-    from recsys_assets.lib.release.rung import FULL
+    from recsys_assets.lib.release.rung import WITH_SOURCES
 
     store, settings = days.platform.store, days.platform.settings
     logged = settings.served_log == "on"
@@ -114,7 +114,8 @@ def answer(
         fine = earlier.judged and not earlier.drifted
         state = replace(state, judged=day, recovered=state.recovered or fine)
     alarm = read_alarm(store, new[-1], logged=logged)
-    can_tune = champion.rung["name"] == FULL and champion.of_this_form and champion.fits(settings)
+    tunable = champion.rung["name"] in WITH_SOURCES
+    can_tune = tunable and champion.of_this_form and champion.fits(settings)
     decided = decide(alarm, state, cool_down_days=settings.drift_cool_down_days, can_tune=can_tune)
     if decided.job is None:
         return _skipped(decided.reason, decided.state)

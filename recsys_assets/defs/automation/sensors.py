@@ -232,7 +232,7 @@ def drift(
     An alarm is a drifted measure of the served answers, a drifted feature, or too many unknown
     items (see the checks of `monitor/quality` and `monitor/inputs`). It asks for a fine-tune first.
     It asks for a full training if the fine-tune after the last alarm did not help, if a vocabulary
-    has drifted, or if the champion has no model to tune.
+    has drifted, or if the champion is popularity or item-to-item.
 
     Nothing is started while a fine-tune or a full training is pending, or in the
     `RECSYS_DRIFT_COOL_DOWN_DAYS` after an answered alarm. A release that has learned the day of the

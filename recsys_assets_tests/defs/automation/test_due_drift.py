@@ -283,12 +283,17 @@ def test_unknown_items_ask_for_a_full_training_of_the_newest_day(watched: Watche
     assert (request.job_name, request.partition_key) == ("full_training", BEFORE)
 
 
-def test_a_champion_without_models_asks_for_a_full_training(watched: Watched) -> None:
-    simple = {"name": "popularity", "why": "few clicks", "next": None}
+@pytest.mark.parametrize(
+    ("rung", "job"), [("popularity", "full_training"), ("fusion", "fine_tune")]
+)
+def test_a_champion_of_sources_is_fine_tuned_and_a_simpler_one_trained(
+    watched: Watched, rung: str, job: str
+) -> None:
+    simple = {"name": rung, "why": "few clicks", "next": None}
     write_release(watched.store, watched.settings, 2, TRAINED, kind="simple", rung=simple)
     serve(watched.settings, 2, at=partitions.day_bounds(BEFORE)[0] + 60)
     watched.monitored(BEFORE, "ndcg@10")
-    assert [one.job_name for one in watched.tick()[0]] == ["full_training"]
+    assert [one.job_name for one in watched.tick()[0]] == [job]
 
 
 def test_a_job_that_cannot_start_keeps_the_alarm(watched: Watched) -> None:
