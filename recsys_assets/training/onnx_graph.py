@@ -103,12 +103,17 @@ class Graph:
         made = self.node(
             "Gemm", values, layer.kernel, layer.bias, output=None if layer.activation else output
         )
-        if layer.activation == "Sigmoid":
-            return self.sigmoid(made, output)
-        return self.node(layer.activation, made, output=output) if layer.activation else made
+        return self.activated(made, layer, output)
 
-    def sigmoid(self, values: str, output: str | None = None) -> str:
-        """Add 1 / (1 + exp(-x)) and return its output's name; see ``export.precise_sigmoid``."""
+    def activated(self, values: str, layer: Dense, output: str | None = None) -> str:
+        """Add the activation of a layer and return its output's name; the values if it is linear.
+
+        A sigmoid is 1 / (1 + exp(-x)); see ``export.precise_sigmoid``.
+        """
+        if layer.activation is None:
+            return values
+        if layer.activation != "Sigmoid":
+            return self.node(layer.activation, values, output=output)
         grown = self.node("Exp", self.node("Neg", values))
         return self.node(
             "Reciprocal", self.node("Add", grown, np.ones((), np.float32)), output=output

@@ -53,33 +53,36 @@ def test_the_simulated_default_is_the_first_whole_window(tmp_path: Path) -> None
     assert full_graph.default_as_of(longer, days) == days[-1]
 
 
+class Told(Clock):
+    """Keeps what is said."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.said: list[str] = []
+
+    def say(self, message: str, *_: object) -> None:
+        self.said.append(message)
+
+
 def test_a_run_names_the_releases_that_its_gate_kept_back(tmp_path: Path) -> None:
-    said: list[str] = []
-
-    class Told(Clock):
-        def say(self, message: str, *_: object) -> None:
-            said.append(message)
-
+    told = Told()
     settings = home(tmp_path)
     store = ArtifactStore(settings.artifacts)
     write_release(store, settings, 1, "2026-01-05")
     write_release(store, settings, 2, "2026-01-05", passed=False)
     before = store.partitions("serving/release")
     write_release(store, settings, 3, "2026-01-05", passed=False)
-    full_graph.say_releases(store, settings, Told(), before)
-    assert said[0] == (
+    full_graph.say_releases(store, settings, told, before)
+    assert told.said[0] == (
         "release 3 of 2026-01-05 (rung full) did not pass its gate: auc = 0.4 (threshold 0.6)"
     )
-    assert len(said) == 2 and said[1].startswith("release 1 of 2026-01-05 passed its gate")
+    assert len(told.said) == 2 and told.said[1].startswith(
+        "release 1 of 2026-01-05 passed its gate"
+    )
 
 
 def test_a_run_names_the_releases_that_serve_other_lists(tmp_path: Path) -> None:
-    said: list[str] = []
-
-    class Told(Clock):
-        def say(self, message: str, *_: object) -> None:
-            said.append(message)
-
+    told = Told()
     settings = home(tmp_path)
     store = ArtifactStore(settings.artifacts)
     write_release(store, settings, 1, "2026-01-05")
@@ -87,8 +90,8 @@ def test_a_run_names_the_releases_that_serve_other_lists(tmp_path: Path) -> None
         (staged.path / "outcome.json").write_text("{}")
         staged.publish({"passed": False})
     with pytest.raises(releases.ReleaseError, match="serves the lists that were evaluated"):
-        full_graph.say_releases(store, settings, Told(), [])
-    assert said == [
+        full_graph.say_releases(store, settings, told, [])
+    assert told.said == [
         "release 1 of 2026-01-05 (rung full) serves other lists than those that were evaluated; "
         "`recsys check-served 1` shows one"
     ]

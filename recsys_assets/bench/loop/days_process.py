@@ -19,14 +19,14 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import dagster as dg
-from dagster._core.storage.tags import RUN_KEY_TAG
 from dagster._utils.schedules import schedule_execution_time_iterator
 
 from recsys_assets import partitions
 from recsys_assets.bench.harness.part import BenchFailed, main
+from recsys_assets.bench.loop.moved_shop import MovedShop, move_clock
 from recsys_assets.operations import own_home
 from recsys_assets.operations.full_graph import materialize
-from recsys_assets.operations.jobs import QUIET, PipelineFailed
+from recsys_assets.operations.jobs import PipelineFailed
 from recsys_assets.settings import Settings, get_settings
 
 #: Visitors of whom each day's lists are asked, beside one who was never seen.
@@ -57,32 +57,22 @@ class Day:
         return self.lists == VISITORS + 1
 
 
-class LivingShop:
-    """Holds a home, its Dagster instance and the moment."""
+class LivingShop(MovedShop):
+    """Lives from day to day by its schedules and one sensor."""
 
-    def __init__(self, settings: Settings, instance: dg.DagsterInstance) -> None:
-        from recsys_assets.definitions import defs
-        from recsys_assets.orchestration.resources import Platform
-
-        self.settings, self.instance, self.platform = settings, instance, Platform.of(settings)
-        self.definitions = defs()
-        self.repository = self.definitions.get_repository_def()
-        self.schedules = self.repository.schedule_defs
-        self.sensor = self.repository.get_sensor_def(SENSOR)
-        self.zone = ZoneInfo(partitions.time_zone(settings))
-        self.cursor: str | None = None
-        self.visitors: list[str] = []
+    visitors: Sequence[str] = [str(number) for number in range(1, VISITORS + 1)]
 
     def live(self, morning: date) -> Day:
         """Land the day that is over, and go through the ticks of a morning."""
         day = Day(morning.isoformat())
         land(self.settings, [(morning - timedelta(days=1)).isoformat()])
         for moment, schedule in self._ticks(morning):
-            move_clock(moment.timestamp())
+            move_clock(moment)
             for request in self._evaluated(schedule, moment, day):
-                day.runs.append((schedule.job_name, self._ran(schedule.job_name, request)))
-            for request in self._looked():
-                day.runs.append((str(request.job_name), self._ran(str(request.job_name), request)))
+                day.runs.append((schedule.job_name, self.ran(schedule.job_name, request).success))
+            for request in self.looked(SENSOR):
+                job = str(request.job_name)
+                day.runs.append((job, self.ran(job, request).success))
         self._ask(day)
         day.bytes = size(self.settings.home)
         return day
@@ -91,7 +81,7 @@ class LivingShop:
         """Return the ticks of a local day, as Dagster's daemon finds them."""
         start = datetime(day.year, day.month, day.day, tzinfo=self.zone).timestamp()
         found = []
-        for schedule in self.schedules:
+        for schedule in self.repository.schedule_defs:
             for moment in schedule_execution_time_iterator(
                 start, schedule.cron_schedule, schedule.execution_timezone
             ):
@@ -114,27 +104,6 @@ class LivingShop:
             day.skipped[schedule.name] = found.skip_message
         return found.run_requests or ()
 
-    def _looked(self) -> Sequence[dg.RunRequest]:
-        with dg.build_sensor_context(
-            instance=self.instance,
-            cursor=self.cursor,
-            repository_def=self.repository,
-            resources={"platform": self.platform},
-        ) as context:
-            found = self.sensor.evaluate_tick(context)
-        self.cursor = found.cursor or self.cursor
-        return found.run_requests or ()
-
-    def _ran(self, job: str, request: dg.RunRequest) -> bool:
-        result = self.definitions.resolve_job_def(job).execute_in_process(
-            instance=self.instance,
-            partition_key=request.partition_key,
-            tags={**request.tags, RUN_KEY_TAG: str(request.run_key)},
-            raise_on_error=False,
-            run_config={**QUIET, **request.run_config},
-        )
-        return result.success
-
     def _ask(self, day: Day) -> None:
         """Ask for the lists of some visitors, known ones and a new one."""
         from recsys_assets.lib.release import releases
@@ -148,11 +117,6 @@ class LivingShop:
                 number = answer["release"]["ranker"]
         if number:
             day.release_day = releases.open_release(self.platform.store, number).day
-
-
-def move_clock(moment: float) -> None:
-    """Let the calendar of this process read a moment, in seconds since 1970."""
-    partitions.__dict__["time"] = lambda: moment
 
 
 def land(settings: Settings, days: Sequence[str]) -> None:
@@ -183,7 +147,7 @@ def body(request: dict[str, Any]) -> dict[str, Any]:
     history = partitions.history_days(settings)
     first = date.fromisoformat(history[-1]) + timedelta(days=1)
     zone = ZoneInfo(partitions.time_zone(settings))
-    move_clock(datetime(first.year, first.month, first.day, 1, tzinfo=zone).timestamp())
+    move_clock(datetime(first.year, first.month, first.day, 1, tzinfo=zone))
     log = settings.home / "logs" / "days.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     lived: list[Day] = []
@@ -199,7 +163,6 @@ def body(request: dict[str, Any]) -> dict[str, Any]:
             shop = LivingShop(settings, instance)
             newest = releases.newest_passed(shop.platform.store, settings)
             promotion.promote(settings, newest, log=lambda line: None)
-            shop.visitors = [str(number) for number in range(1, VISITORS + 1)]
             for number in range(request["days"]):
                 lived.append(shop.live(first + timedelta(days=1 + number)))
                 with log.open("a") as file:

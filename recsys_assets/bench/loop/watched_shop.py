@@ -12,13 +12,13 @@ from __future__ import annotations
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import dagster as dg
 
 from recsys_assets import partitions
 from recsys_assets.artifacts import Artifact, ArtifactStore
 from recsys_assets.bench.harness.part import BenchFailed, main
+from recsys_assets.bench.loop.moved_shop import MovedShop, move_clock
 from recsys_assets.files import write_json
 from recsys_assets.lib.drift.alarms import read_alarm
 from recsys_assets.lib.landing.served_answers import folder_of
@@ -28,8 +28,6 @@ from recsys_assets.lib.release.champion import champion_path, read_champion
 from recsys_assets.lib.release.rung import OLDER
 from recsys_assets.lib.simulator import answers, exposures, shop
 from recsys_assets.lib.simulator.truth import Truth
-from recsys_assets.operations.jobs import QUIET
-from recsys_assets.orchestration.resources import Platform
 from recsys_assets.release_files import RELEASE_FILE, SAMPLING, model_file
 from recsys_assets.settings import get_settings
 
@@ -38,8 +36,8 @@ SCALE = shop.Scale("watched", 2_000, 300, 4_000)
 TRAINED = 3
 
 
-class WatchedShop:
-    """Holds a home, its Dagster instance and the moment.
+class WatchedShop(MovedShop):
+    """Holds a home whose answers are simulated, and the models that gave them.
 
     Args:
         instance: records the runs.
@@ -51,17 +49,8 @@ class WatchedShop:
     def __init__(
         self, instance: dg.DagsterInstance, shift: str | None, number: int, seed: int
     ) -> None:
-        from recsys_assets.definitions import defs
-
-        self.settings, self.instance, self.number = get_settings(), instance, number
-        self.platform, self.store = (
-            Platform.of(self.settings),
-            ArtifactStore(self.settings.artifacts),
-        )
-        self.definitions = defs()
-        self.repository = self.definitions.get_repository_def()
-        self.sensors = {one.name: one for one in self.definitions.sensors or ()}
-        self.cursors: dict[str, str | None] = {}
+        super().__init__(get_settings(), instance)
+        self.number, self.store = number, ArtifactStore(self.settings.artifacts)
         self.landing = Path(self.settings.landing)
         self.first = partitions.calendar_start(self.settings)
         shop.simulate(self.landing, SCALE, [self.day(0)], seed)
@@ -71,8 +60,7 @@ class WatchedShop:
         self.world: Truth = steady if shift is None else answers.shifted(steady, shift)
         self.models: dict[int, Truth] = {}
         self.asked: list[dict[str, str]] = []
-        partitions.time = lambda: self.now.timestamp()  # type: ignore[attr-defined]
-        self.now = self.morning(0)
+        self.at(self.morning(0))
         self.materialize("raw/users", "raw/items")
 
     def day(self, number: int) -> str:
@@ -82,8 +70,12 @@ class WatchedShop:
     def morning(self, number: int) -> datetime:
         """Return six o'clock of a day."""
         of = date.fromisoformat(self.day(number))
-        zone = ZoneInfo(partitions.time_zone(self.settings))
-        return datetime(of.year, of.month, of.day, 6, tzinfo=zone)
+        return datetime(of.year, of.month, of.day, 6, tzinfo=self.zone)
+
+    def at(self, moment: datetime) -> None:
+        """Move the clock."""
+        self.now = moment
+        move_clock(moment)
 
     def live(self, days: int) -> None:
         """Go through the days: land what happened, then look by the sensors on the morning after.
@@ -93,7 +85,7 @@ class WatchedShop:
         """
         for number in range(days):
             self.land(self.day(number))
-            self.now = self.morning(number + 1)
+            self.at(self.morning(number + 1))
             self.look("new_day")
             if number == TRAINED - 1:
                 self.serve("full", self.day(number))
@@ -117,15 +109,7 @@ class WatchedShop:
 
     def look(self, name: str) -> None:
         """Evaluate a sensor, and run what it asks for."""
-        with dg.build_sensor_context(
-            instance=self.instance,
-            cursor=self.cursors.get(name),
-            repository_def=self.repository,
-            resources={"platform": self.platform},
-        ) as context:
-            data = self.sensors[name].evaluate_tick(context)
-        self.cursors[name] = data.cursor or self.cursors.get(name)
-        for request in data.run_requests or ():
+        for request in self.looked(name):
             job = str(request.job_name)
             if job in ("fine_tune", "full_training"):
                 day = str(request.partition_key)
@@ -140,13 +124,7 @@ class WatchedShop:
         Raises:
             BenchFailed: it failed.
         """
-        result = self.definitions.resolve_job_def(name).execute_in_process(
-            instance=self.instance,
-            partition_key=request.partition_key,
-            tags=dict(request.tags),
-            raise_on_error=False,
-            run_config=QUIET,
-        )
+        result = self.ran(name, request)
         if not result.success:
             failed = [one for one in result.all_events if one.is_step_failure]
             raise BenchFailed(f"{request.run_key} failed: {failed[0].event_specific_data}")

@@ -76,11 +76,10 @@ def choose(
     """Choose between the alternatives.
 
     The default is PRIOR, BY_QUALITY below NET_LABELS clicks and where clicks have values, and
-    LISTWISE where there is a ranker.
-    Another takes its place where the lower bound of its difference is above 0, and LIST_NET where
-    that of its difference from the best of these is. All are judged with weights that the clicks of
-    other visitors gave. With a ranker, LISTWISE has a weight for its logit beside those of the
-    sources.
+    LISTWISE where there is a ranker. Another takes its place where the lower bound of its
+    difference is above 0, and LIST_NET where that of its difference from the best of these is. All
+    are judged with weights that the clicks of other visitors gave. With a ranker, LISTWISE has a
+    weight for its logit beside those of the sources.
 
     Args:
         labels: of the held-out clicks.
@@ -118,7 +117,7 @@ def choose(
     if count >= NET_LABELS:
         fits[LIST_NET] = fits[LISTWISE]
         own = w.cross_fitted(used, fits[LISTWISE].inputs, fits[LISTWISE].fit, ranked, nets.added)
-        alternatives[LIST_NET] = _alternative(own, ranks[default], labels, seed)
+        alternatives[LIST_NET] = alternative_of(own, ranks[default], labels, seed)
         # it must earn its milliseconds beside what would serve without it
         earned = difference_of(own, ranks[chosen], labels, seed)
         if earned["low"] > 0:
@@ -195,12 +194,12 @@ def _candidates(labels: ClickLabels, count: int) -> dict[str, _Candidate]:
         }
     logs, net = labels.logs, net_of_other_shops(labels.names)
     both = np.concatenate([net.of(labels.net_inputs)[:, None], logs], axis=1)
-    prior = {PRIOR: _Candidate(both, _of_other_shops, net)}
+    prior = {PRIOR: _Candidate(both, _one_first, net)}
     own = {
         BY_QUALITY: _Candidate(logs, w.by_quality),
         BEST_ALONE: _Candidate(logs, w.best_alone),
         LISTWISE: _Candidate(logs, w.listwise),
-        PRIOR_LISTWISE: _Candidate(both, _beside_other_shops(both), net),
+        PRIOR_LISTWISE: _Candidate(both, _from_one_first(both), net),
     }
     # other shops say nothing of what the clicks are worth here; and of 120 clicks the weights
     # themselves are so unsure that the net was surely worse on one shop of fourteen
@@ -208,26 +207,29 @@ def _candidates(labels: ClickLabels, count: int) -> dict[str, _Candidate]:
     return {**prior, **own} if first else {**own, **prior}
 
 
-def _of_other_shops(labels: ClickLabels, learned: np.ndarray) -> np.ndarray:
-    """Return the weight 1 of the net of other shops, and the default weights of the sources."""
+def _one_first(labels: ClickLabels, learned: np.ndarray) -> np.ndarray:
+    """Return 1 for the first column, and the default weights of the sources.
+
+    The column is the ranker's logit, or what the net of other shops gives.
+    """
     return np.concatenate([[1.0], w.by_quality(labels, learned)])
 
 
-def _beside_other_shops(inputs: np.ndarray) -> w.Fit:
-    """Return a fit that starts from ``_of_other_shops``."""
+def _from_one_first(inputs: np.ndarray) -> w.Fit:
+    """Return a fit that starts from ``_one_first``."""
 
     def fit(labels: ClickLabels, learned: np.ndarray) -> np.ndarray:
-        return w.fit_listwise(labels, inputs, _of_other_shops(labels, learned), learned)
+        return w.fit_listwise(labels, inputs, _one_first(labels, learned), learned)
 
     return fit
 
 
 def _with_ranker(inputs: np.ndarray) -> w.Fit:
-    """Return a fit of the ranker's logit, whose prior is 1, beside the sources."""
+    """Return a fit of the ranker's logit beside the sources."""
+    free = _from_one_first(inputs)
 
     def fit(labels: ClickLabels, learned: np.ndarray) -> np.ndarray:
-        prior = np.concatenate([[1.0], w.by_quality(labels, learned)])
-        weights = w.fit_listwise(labels, inputs, prior, learned)
+        weights = free(labels, learned)
         weights[0] = max(weights[0], _LEAST)  # serving divides by it
         return weights
 
@@ -282,7 +284,7 @@ def _best(
 ) -> tuple[str, dict[str, Alternative]]:
     """Return the chosen alternative, and the figures of all."""
     found = {
-        name: _alternative(own, None if name == default else ranks[default], labels, seed)
+        name: alternative_of(own, None if name == default else ranks[default], labels, seed)
         for name, own in ranks.items()
     }
     surely = [
@@ -293,20 +295,19 @@ def _best(
     return max(surely, key=lambda one: quality(found[one]), default=default), found
 
 
-def _alternative(
-    own: np.ndarray, default: np.ndarray | None, labels: ClickLabels, seed: int
+def alternative_of(
+    own: np.ndarray, other: np.ndarray | None, labels: ClickLabels, seed: int
 ) -> Alternative:
-    """Return the figures of an alternative by its ranks; default: None for the default itself."""
+    """Return the figures of ranks [Q] beside those of another alternative; None: it is that."""
     plain = replace(labels, value=None)
-    found: Alternative = {
-        "ndcg": w.ndcg_of(plain, own),
-        "difference": None if default is None else difference_of(own, default, plain, seed),
-    }
+
+    def minus(of: ClickLabels) -> Estimate | None:
+        return None if other is None or not len(of) else difference_of(own, other, of, seed)
+
+    found: Alternative = {"ndcg": w.ndcg_of(plain, own), "difference": minus(plain)}
     if labels.value is not None:
         found["value_ndcg"] = w.ndcg_of(labels, own)
-        found["value_difference"] = (
-            None if default is None else difference_of(own, default, labels, seed)
-        )
+        found["value_difference"] = minus(labels)
     return found
 
 

@@ -8,10 +8,14 @@ from dataclasses import replace
 import numpy as np
 
 from recsys_assets.lib.blend import weights as w
-from recsys_assets.lib.blend.choice import BlendChoice, difference_of, similarity_alone
+from recsys_assets.lib.blend.choice import (
+    BlendChoice,
+    alternative_of,
+    difference_of,
+    similarity_alone,
+)
 from recsys_assets.lib.blend.choice_figures import Alternative, ChoiceFigures
 from recsys_assets.lib.blend.labels import ClickLabels
-from recsys_assets.lib.evaluation.measures import Estimate
 from recsys_assets.lib.evaluation.query_sources import FOLDS
 from recsys_assets.lib.sources.blend import Blend
 from recsys_assets.lib.sources.stored import BY_SOURCES
@@ -54,8 +58,8 @@ def kept_unless_surely_better(served: Blend | None, seed: int, ranked: int | Non
             f"[{minus['low']:+.4f}, {minus['high']:+.4f}] on {count:,} held-out clicks"
         )
         alternatives: dict[str, Alternative] = {
-            KEPT: _alternative(own, None, labels, seed),
-            chosen: _alternative(choice.ranks, own, labels, seed),
+            KEPT: alternative_of(own, None, labels, seed),
+            chosen: alternative_of(choice.ranks, own, labels, seed),
         }
         if minus is not None and minus["low"] > 0:
             figures: ChoiceFigures = {
@@ -109,19 +113,3 @@ def _ranks(served: Blend, labels: ClickLabels, ranked: int | None) -> np.ndarray
             return added
 
     return w.cross_fitted(used, inputs, lambda *_: weights, ranked, add)
-
-
-def _alternative(
-    own: np.ndarray, other: np.ndarray | None, labels: ClickLabels, seed: int
-) -> Alternative:
-    """Return the figures of ranks [Q] beside those of another alternative; None: it is that."""
-    plain = replace(labels, value=None)
-
-    def minus(of: ClickLabels) -> Estimate | None:
-        return None if other is None or not len(of) else difference_of(own, other, of, seed)
-
-    found: Alternative = {"ndcg": w.ndcg_of(plain, own), "difference": minus(plain)}
-    if labels.value is not None:
-        found["value_ndcg"] = w.ndcg_of(labels, own)
-        found["value_difference"] = minus(labels)
-    return found

@@ -50,7 +50,8 @@ def releases_that_answered(interactions: Artifact) -> list[int]:
 def families_by_day(store: ArtifactStore, day: str, most: int) -> dict[str, list[int]]:
     """Return day → families that answered on it, of the day and up to ``most`` days before it.
 
-    The days are in order. A day that was not measured is absent, but for the day itself.
+    The days are in order. Earlier days that were not measured are left out. The day itself is
+    always there, with no family if it was not measured.
     """
     days = [*store.days_before(MONITOR_SERVED, day, most), day]
     found = {}

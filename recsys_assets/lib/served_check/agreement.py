@@ -215,7 +215,7 @@ def compare(
         if causes[n] == "different" and wrong[n].any():
             (without,) = evaluated_lists(exact, alone, length, wrong[[n]])
             causes[n] = _explained(_cause(without, served[n]), "bloom_filter")
-    left = [n for n in again[:MOST_AGAIN] if causes[n] == "different" and not served[n].reasons]
+    left = [n for n in again[:MOST_AGAIN] if causes[n] == "different"]
     other = nudged() if left else scorer
     for n in left:
         alone = queries.subset(np.array([n]))

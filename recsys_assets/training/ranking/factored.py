@@ -179,7 +179,7 @@ class FactoredRanker:
             "Gemm", graph.node("Concat", crossed, deep, bottom, axis=1), of_both, fixed
         )
         values = graph.node("Add", values, "known")
-        values = graph.node(self._top[0].activation, values) if self._top[0].activation else values
+        values = graph.activated(values, self._top[0])
         for layer in self._top[1:]:
             values = graph.dense(values, layer)
         graph.node("Reshape", values, np.array([-1]), output="score")
@@ -201,7 +201,7 @@ class FactoredRanker:
         kernel = first.kernel[[by_name.index(name) for name in c.RANKER_CONTINUOUS]]
         of_visitor = graph.node("Gemm", "cont", kernel[:_VISITOR_NUMBERS], first.bias)
         bottom = graph.node("Gemm", "numbers", kernel[_VISITOR_NUMBERS:], of_visitor)
-        bottom = graph.node(first.activation, bottom) if first.activation else bottom
+        bottom = graph.activated(bottom, first)
         for layer in self._bottom[1:]:
             bottom = graph.dense(bottom, layer)
         return bottom
