@@ -95,6 +95,13 @@ class Lists:
                 raise KeyError(f"{kind} has no lists of {name!r}; it has {sorted(stored)}")
             return cls(stored[f"{name}_ranks"], stored[f"{name}_top"])
 
+    def where(self, asked: np.ndarray, others: Lists) -> Lists:
+        """Return these lists of the queries ``asked`` (bool [Q]), and others of the rest."""
+        return Lists(
+            np.where(asked, self.ranks, others.ranks),
+            np.where(asked[:, None], self.top, others.top),
+        )
+
 
 @dataclass(frozen=True)
 class SameForAll:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import polars as pl
 
+from recsys_assets import columns as c
 from recsys_assets.artifacts import Artifact, ArtifactStore
 from recsys_assets.lib.blend.released import first_query_day, released_places, released_sources
 from recsys_assets.lib.evaluation import list_metrics
@@ -15,7 +17,8 @@ from recsys_assets.lib.evaluation.generation import Generation
 from recsys_assets.lib.evaluation.list_metrics import Lists
 from recsys_assets.lib.evaluation.measures import VALUE_NDCG
 from recsys_assets.lib.evaluation.queries import Queries
-from recsys_assets.lib.gates.evidence import ChampionAnswers, ModelAnswers, latencies
+from recsys_assets.lib.gates.answers import ChampionAnswers, ModelAnswers, after
+from recsys_assets.lib.gates.evidence import latencies
 from recsys_assets.lib.gates.evidence_types import RungEvidence
 from recsys_assets.lib.ladder.released import rung_scorer
 from recsys_assets.lib.release import releases
@@ -50,9 +53,57 @@ def champion_answers(
     exposures: pl.DataFrame,
     retrieval_topk: int,
 ) -> ChampionAnswers:
-    """Run the champion of ``full_inputs`` on the queries and exposures."""
+    """Run the champion of ``full_inputs`` on the queries and exposures.
+
+    On days that a fine-tune has learnt, the release that it was tuned from answers for it.
+    """
+
+    def answers(release: Release, first: str | None) -> ChampionAnswers:
+        return _answers(store, release, inputs, queries, exposures, retrieval_topk, first)
+
     release = releases.read_release(inputs["champion"])
     first = first_query_day(inputs["days_before"])
+    base = tuned_from(store, release, first)
+    if base is None:
+        return answers(release, first)
+    own, earlier = answers(release, None), answers(base, first)
+    asked, rows = (
+        after(release.day, frame[c.TIMESTAMP], queries.time_zone)
+        for frame in (queries.frame, exposures)
+    )
+    merged = own.answers.where(asked, rows, earlier.answers)
+    return replace(own, answers=merged, older_by=base.number)
+
+
+def tuned_from(store: ArtifactStore, release: Release, first_day: str | None) -> Release | None:
+    """Return the release that answers in the place of a fine-tune on days that it has learnt.
+
+    It is the full training or the simple rung that the fine-tunes started from. Its models have
+    learnt none of these days, and a fine-tune would win by memory.
+
+    Args:
+        store: of the artifacts.
+        release: of any kind.
+        first_day: of the queries, ISO; None: no query is of such a day.
+
+    Returns:
+        None where the release is no fine-tune, or has learnt no day of the queries.
+    """
+    if release.kind != "fine_tune" or first_day is None or first_day > release.day:
+        return None
+    return releases.open_release(store, release.generation)
+
+
+def _answers(
+    store: ArtifactStore,
+    release: Release,
+    inputs: Mapping[str, Any],
+    queries: Queries,
+    exposures: pl.DataFrame,
+    retrieval_topk: int,
+    first: str | None,
+) -> ChampionAnswers:
+    """Run one release on all queries and exposures; first: see ``released_sources``."""
     # a full training learns its training days, the others the day itself
     learnt = release.day
     if release.kind == "full":

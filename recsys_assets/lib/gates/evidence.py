@@ -6,8 +6,7 @@ the click probabilities that its ranker gives to the exposures.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +21,7 @@ from recsys_assets.lib.evaluation.measures import PRIMARY, VALUE_NDCG, Reliabili
 from recsys_assets.lib.evaluation.paired_auc import auc_difference
 from recsys_assets.lib.evaluation.queries import Queries, visitor_of_row
 from recsys_assets.lib.exports import latency
+from recsys_assets.lib.gates.answers import ChampionAnswers, ModelAnswers, after
 from recsys_assets.lib.gates.evidence_types import (
     ChampionDifference,
     ChampionEvidence,
@@ -33,54 +33,13 @@ from recsys_assets.lib.gates.evidence_types import (
     SliceEvidence,
 )
 from recsys_assets.lib.quality import drift, profiles
-from recsys_assets.lib.release.rung import FULL, RungName
 from recsys_assets.local_time import day_name, local_days
-from recsys_assets.partitions import day_bounds
 
-#: Below this many queries of days that the champion has not learnt, compare on all queries (this
-#: favours the champion).
+#: Below this many queries of days that the champion has not learnt, compare on all queries. A
+#: fine-tune does not answer those that it has learnt; see ``ChampionAnswers.older_by``.
 UNLEARNT_QUERIES = 200
 #: Least number of items in ``concentration``: as many as one list shows.
 _MOST_SHOWN = list_metrics.SHOWN
-
-
-@dataclass(frozen=True)
-class ModelAnswers:
-    """Holds the answers of a generation to Q queries and N exposures."""
-
-    served: Lists
-    retrieval: Lists
-    scores: np.ndarray  # float32 [N], click probabilities
-
-    @classmethod
-    def ask(cls, generation: Generation, queries: Queries, exposures: pl.DataFrame) -> ModelAnswers:
-        """Run a generation on all queries and exposures."""
-        return cls(
-            list_metrics.run(generation.served, queries),
-            list_metrics.run(generation.retrieval, queries),
-            generation.click_scores(exposures),
-        )
-
-    @classmethod
-    def of_lists(cls, arrays: Mapping[str, np.ndarray], scores: np.ndarray) -> ModelAnswers:
-        """Take the lists from arrays of ``offline.measure`` or of a ``lists.npz``."""
-        served, retrieval = (
-            Lists(arrays[f"{name}_ranks"], arrays[f"{name}_top"])
-            for name in ("served", "retrieval")
-        )
-        return cls(served, retrieval, scores)
-
-
-@dataclass(frozen=True)
-class ChampionAnswers:
-    """Holds the champion's answers to the same queries and exposures."""
-
-    release: int
-    day: str  # ISO, of the release
-    learnt_until: str  # ISO, the last day whose rows it has learnt
-    answers: ModelAnswers
-    latency_ms: Latencies | None = None  # None where it has no learned models
-    rung: RungName = FULL
 
 
 def gather(
@@ -185,9 +144,11 @@ def against_champion(
     are taken on all rows.
     """
     zone = queries.time_zone
-    end = day_bounds(champion.learnt_until, zone)[1]
-    asked = queries.overall & (queries.frame[c.TIMESTAMP].to_numpy() >= end)
-    rows = exposures[c.TIMESTAMP].to_numpy() >= end
+    later, rows = (
+        after(champion.learnt_until, frame[c.TIMESTAMP], zone)
+        for frame in (queries.frame, exposures)
+    )
+    asked = queries.overall & later
     if asked.sum() < UNLEARNT_QUERIES:
         asked, rows = queries.overall, np.ones(exposures.height, bool)
     users = queries.users[asked]
@@ -221,6 +182,7 @@ def against_champion(
         "clicked": int(judged[c.CLICK].sum()),
         "row_visitors": _distinct(visitors),
         "judged_on": _days(queries.frame.filter(pl.Series(asked)), zone),
+        "older_by": None if (asked <= later).all() else champion.older_by,
         "served ndcg@10": difference(candidate.served, answers.served, "ndcg@10"),
         "retrieval recall@100": difference(candidate.retrieval, answers.retrieval, "recall@100"),
         "auc": _auc_difference(

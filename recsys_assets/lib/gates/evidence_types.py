@@ -25,6 +25,9 @@ ChampionEvidence = TypedDict(
         "clicked": int,  # of the rows
         "row_visitors": int,
         "judged_on": str,  # days, ISO, joined by commas
+        #: release that answers for the days that the champion has learnt; None: no such day, or
+        #: the champion itself
+        "older_by": int | None,
         "served ndcg@10": ChampionDifference | None,  # None without a query
         "retrieval recall@100": ChampionDifference | None,
         "auc": ChampionDifference | None,  # None where the rows have one class

@@ -25,8 +25,8 @@ from recsys_assets.lib.fine_tune import fine_tuning, refit
 from recsys_assets.lib.fine_tune.reblend import TunedParts, fused_scorer
 from recsys_assets.lib.gates import evidence as gate_evidence
 from recsys_assets.lib.gates import gates
+from recsys_assets.lib.gates.answers import ChampionAnswers, ModelAnswers
 from recsys_assets.lib.gates.comparisons import learned_answers
-from recsys_assets.lib.gates.evidence import ChampionAnswers, ModelAnswers
 from recsys_assets.lib.gates.evidence_types import Evidence
 from recsys_assets.lib.gates.limits import Limits
 from recsys_assets.lib.gates.verdicts import JudgedRelease, write_verdict

@@ -24,7 +24,9 @@ from recsys_assets.lib.evaluation.inner_products import Products, inner_products
 from recsys_assets.lib.evaluation.list_metrics import Lists, Scorer
 from recsys_assets.lib.evaluation.measures import Estimate
 from recsys_assets.lib.evaluation.queries import Queries
+from recsys_assets.lib.gates.answers import after
 from recsys_assets.lib.gates.checks import fact, no_worse
+from recsys_assets.lib.gates.comparisons import tuned_from
 from recsys_assets.lib.gates.limits import Limits
 from recsys_assets.lib.gates.verdicts import VERDICT_FILE
 from recsys_assets.lib.ladder.released import rung_scorer
@@ -222,20 +224,34 @@ def write_simple_verdict(
     }
     if champion is not None:
         release = releases.read_release(champion)
-        scorer = scorer_of(
-            store, release, log=log, days_before=days_before, retrieval_topk=retrieval_topk
-        )
+
+        def lists(release: Release, as_served: bool) -> Lists:
+            scorer = scorer_of(
+                store,
+                release,
+                log=log,
+                days_before=days_before,
+                retrieval_topk=retrieval_topk,
+                as_served=as_served,
+            )
+            return list_metrics.run(scorer, asked)
+
+        base = tuned_from(store, release, first_query_day(days_before))
+        shown = lists(release, as_served=base is not None)
+        if base is not None:
+            later = after(release.day, asked.frame[c.TIMESTAMP], asked.time_zone)
+            shown = shown.where(later, lists(base, as_served=False))
         own = Lists.read(fusion, chosen["name"])
-        evidence["champion"] = _compared(own, scorer, asked, release, seed)
+        evidence["champion"] = _compared(own, shown, asked, release, seed)
     found: JudgedSimple = {"gate": simple_release(evidence, ndcg_tolerance), "evidence": evidence}
     write_json(target / VERDICT_FILE, found)
     return found
 
 
 def _compared(
-    own: Lists, scorer: Scorer, asked: Queries, release: Release, seed: int
+    own: Lists, shown: Lists, asked: Queries, release: Release, seed: int
 ) -> ChampionLists:
-    whole, ranks = asked.overall, list_metrics.run(scorer, asked).ranks
+    whole, ranks = asked.overall, shown.ranks
     figures = list_metrics.judge(ranks, asked, seed)
     return {
         "release": release.number,

@@ -105,6 +105,8 @@ def champion(evidence: Evidence, limits: Limits, clicks_alone: bool) -> list[Che
     if found is None:
         return [fact("champion: release", "none yet", "nothing to be worse than")]
     judged = f"release {found.get('release')} on {found.get('judged_on')}"
+    if (older := found.get("older_by")) is not None:
+        judged += f"; release {older}, which it was tuned from, on the days that it has learnt"
     checks = [fact("champion: release", judged, "days that it has not learnt, where there are any")]
     few = _few(found.get("visitors"), limits)
     tolerances = {

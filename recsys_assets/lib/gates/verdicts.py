@@ -25,8 +25,8 @@ from recsys_assets.lib.evaluation.popular_baselines import RecentPopularity
 from recsys_assets.lib.evaluation.queries import Queries
 from recsys_assets.lib.gates import evidence as gate_evidence
 from recsys_assets.lib.gates import gates
+from recsys_assets.lib.gates.answers import ModelAnswers
 from recsys_assets.lib.gates.comparisons import against_simple, champion_answers
-from recsys_assets.lib.gates.evidence import ModelAnswers
 from recsys_assets.lib.gates.evidence_types import Evidence
 from recsys_assets.lib.gates.limits import Limits
 from recsys_assets.lib.ladder.rungs import full_rung

@@ -18,12 +18,17 @@ from recsys_assets.lib.blend.released import released_sources
 from recsys_assets.lib.blend.source_artifacts import open_source, write_source_artifact
 from recsys_assets.lib.evaluation import list_metrics
 from recsys_assets.lib.evaluation.latest_clicks import LatestClicks, read_clicks
+from recsys_assets.lib.evaluation.queries import Queries
 from recsys_assets.lib.evaluation.query_sources import QuerySources
 from recsys_assets.lib.features.batch_transform import item_vocabulary
 from recsys_assets.lib.fine_tune import fine_tuning, reblend, refit
-from recsys_assets.lib.gates import fine_tuned, gates
+from recsys_assets.lib.gates import evidence as gate_evidence
+from recsys_assets.lib.gates import fine_tuned, gates, statistical
+from recsys_assets.lib.gates.answers import ModelAnswers
+from recsys_assets.lib.gates.comparisons import champion_answers, tuned_from
+from recsys_assets.lib.gates.evidence import UNLEARNT_QUERIES
 from recsys_assets.lib.gates.limits import Limits
-from recsys_assets.lib.gates.simple import scorer_of
+from recsys_assets.lib.gates.simple import scorer_of, write_simple_verdict
 from recsys_assets.lib.ladder.fusion import FusedScorer, write_fusion
 from recsys_assets.lib.ladder.item_to_item import ItemToItem
 from recsys_assets.lib.ladder.scorer import RungScorer
@@ -32,6 +37,7 @@ from recsys_assets.lib.release.rung import Rung
 from recsys_assets.lib.release.verdict import Verdict
 from recsys_assets.lib.sources.blend import Blend
 from recsys_assets.lib.sources.stored import JUDGED, SERVED
+from recsys_assets.partitions import day_bounds
 from recsys_assets.release_files import EMBEDDING_TABLE
 from recsys_assets.settings import Settings
 from recsys_assets.source_names import (
@@ -48,7 +54,7 @@ from recsys_assets_tests.support.seen import publish_rule
 from recsys_assets_tests.support.small_clicks import ITEMS
 from recsys_assets_tests.support.small_rung import DAYS, TRAIN, VALID, write
 
-NEXT = "2026-11-13"
+NEXT, LATER = "2026-11-13", "2026-11-14"
 OTHERS = (FOLLOW_UPS, ITEM_KNN, IALS, POPULARITY, YOUNG_ITEMS)
 PASSED: Verdict = {
     "passed": True,
@@ -369,6 +375,91 @@ def test_a_tuned_champion_is_judged_by_tables_that_do_not_know_the_queries(shop,
     assert not same(own, older)
     assert same(asked(NEXT).blends[0], own)
     assert same(asked(DAYS[-1]).blends[0], older), "the own ones know the clicks of that day"
+
+
+def test_days_that_a_tuned_champion_has_learnt_are_answered_by_what_it_was_tuned_from(
+    shop, parts, tuned
+):
+    store, days = shop.store, [DAYS[-1], NEXT, LATER]
+    clicks = small_clicks.block_clicks([day_bounds(LATER)[0] // 86_400], seed=90)
+    small_clicks.publish_day(store, LATER, small_clicks.interactions(clicks))
+    asked = small_clicks.publish_queries(store, LATER, [*DAYS, NEXT, LATER], days)
+    queries = Queries.read(asked)
+    log = store.require("raw/interactions", [*DAYS, NEXT, LATER])
+    inputs = {
+        "champion": tuned,
+        "interactions": log,
+        "days_before": store.require("features/interactions", [DAYS[-2], *days[:-1]]),
+    }
+    exposures = queries.frame
+
+    def lists(artifact: Artifact, as_served: bool) -> list_metrics.Lists:
+        release = releases.read_release(artifact)
+        scorer = scorer_of(
+            store,
+            release,
+            log=log,
+            days_before=inputs["days_before"],
+            retrieval_topk=300,
+            as_served=as_served,
+        )
+        return list_metrics.run(scorer, queries)
+
+    found = champion_answers(store, inputs, queries, exposures, 300)
+    assert (found.release, found.older_by, found.learnt_until) == (2, 1, NEXT)
+    later = queries.frame[c.TIMESTAMP].to_numpy() >= day_bounds(NEXT)[1]
+    assert 0 < later.sum() < len(queries)
+    own, older = lists(tuned, as_served=True), lists(shop.champion, as_served=False)
+    shown = found.answers.served
+    assert np.array_equal(shown.ranks[later], own.ranks[later])
+    assert np.array_equal(shown.top[~later], older.top[~later])
+    assert not np.array_equal(own.top[~later], older.top[~later]), "its tables know these clicks"
+
+    # the gates of both kinds of release compare with the same lists
+    evidence = gate_evidence.gather(
+        ModelAnswers(shown, shown, np.full(exposures.height, 0.5, np.float32)),
+        queries,
+        exposures,
+        day=LATER,
+        seed=7,
+        champion=found,
+    )
+    compared = evidence["champion"]
+    assert (queries.overall & later).sum() < UNLEARNT_QUERIES
+    assert compared["older_by"] == 1 and compared["queries"] == queries.overall.sum()
+    assert compared["served ndcg@10"]["value"] == 0
+    [check] = [
+        one
+        for one in statistical.champion(evidence, Limits(), clicks_alone=True)
+        if one["name"] == "champion: release"
+    ]
+    assert "release 1, which it was tuned from, on the days that it has learnt" in check["value"]
+    with store.stage("ladder/fusion", LATER) as staged:
+        np.savez(staged.path / "lists.npz", **shown.arrays("fusion"))
+        same = staged.publish({"rung": releases.read_release(tuned).rung})
+    verdict = write_simple_verdict(
+        store,
+        shop.settings.home,
+        rung=SimpleNamespace(metrics={"recall": 1.0, "recall_floor": 0.999}),
+        fusion=same,
+        queries=asked,
+        log=log,
+        days_before=inputs["days_before"],
+        champion=tuned,
+        as_of=LATER,
+        seed=7,
+        retrieval_topk=300,
+        ndcg_tolerance=0.03,
+    )
+    assert verdict["evidence"]["champion"]["difference"]["value"] == 0
+
+
+def test_a_full_training_answers_for_itself(shop, tuned):
+    full, fine_tune = (releases.read_release(one) for one in (shop.champion, tuned))
+    assert tuned_from(shop.store, full, DAYS[-1]) is None
+    assert tuned_from(shop.store, fine_tune, None) is None
+    assert tuned_from(shop.store, fine_tune, LATER) is None, "it has not learnt the day"
+    assert tuned_from(shop.store, fine_tune, NEXT).number == full.number
 
 
 def test_parts_of_other_rows_or_models_are_refused(shop, parts):

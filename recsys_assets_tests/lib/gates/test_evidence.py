@@ -23,7 +23,7 @@ from recsys_assets.lib.features.popularity import count_clicks
 from recsys_assets.lib.features.seen import DEFAULT_RULE
 from recsys_assets.lib.gates import evidence as gate_evidence
 from recsys_assets.lib.gates import gates, statistical
-from recsys_assets.lib.gates.evidence import ChampionAnswers, ModelAnswers
+from recsys_assets.lib.gates.answers import ChampionAnswers, ModelAnswers
 from recsys_assets.lib.gates.evidence_types import RungEvidence
 from recsys_assets.lib.gates.limits import Limits
 from recsys_assets.lib.ladder.item_to_item import ItemToItem, Weights
