@@ -183,8 +183,13 @@ def shops(
         bool, typer.Option("--keep", help="Keep the files and homes in RECSYS_HOME/bench/shops.")
     ] = False,
     draw: Annotated[
-        int, typer.Option(min=0, help="Number of the draw; another one has other visitors.")
-    ] = 0,
+        list[int] | None,
+        typer.Option(
+            min=0,
+            help="Number of the draw (default 0); another one has other visitors. Given more than "
+            "once, the visitors of all draws are pooled.",
+        ),
+    ] = None,
 ) -> None:
     """Take small shops from their files to a recommendation over HTTP.
 
@@ -192,13 +197,14 @@ def shops(
     README run. Ends with code 1 if a shop does not end in recommendations.
     """
     from recsys_assets.bench.harness.part import BenchFailed
+    from recsys_assets.bench.shops.pooled import pooled_rows
     from recsys_assets.bench.shops.run import bench_shops, table_rows
     from recsys_assets.operations.jobs import Clock
 
     settings, clock = get_settings(), Clock()
     end_as_interrupted()
     try:
-        report = bench_shops(settings, clock.say, only or (), keep, draw)
+        report = bench_shops(settings, clock.say, only or (), keep, draw or (0,))
     except BenchFailed as error:
         clock.say(str(error))
         raise typer.Exit(1) from error
@@ -211,6 +217,10 @@ def shops(
         title=f"bench shops · draw {report['draw']} · {report['cpu_count']} cores",
     )
     print_table(table, table_rows(report))
+    if "pooled" in report:
+        names = ("shop", "draws", "visitors", "served", "best baseline", "served − it, 95 %")
+        pooled = Table(*names, box=SIMPLE_HEAD, title="all draws together, nDCG@10")
+        print_table(pooled, pooled_rows(report["pooled"]))
     clock.say(f"written to {settings.home / 'bench' / 'shops.json'}")
     if report["served"] is not None and report["served"] < 1:
         raise typer.Exit(1)

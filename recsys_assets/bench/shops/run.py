@@ -11,13 +11,14 @@ import re
 import shlex
 import shutil
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, TypedDict
 
 from recsys_assets.bench.harness.part import refuse_unknown
 from recsys_assets.bench.shops.all_shops import SHOPS
 from recsys_assets.bench.shops.baselines import baseline_figures
 from recsys_assets.bench.shops.figures import ChoiceOfShop, choices, held_out_figures
+from recsys_assets.bench.shops.pooled import Pooled, Visitors, pool
 from recsys_assets.bench.shops.shop import Shop, ShopSkipped, Written
 from recsys_assets.bench.shops.terminal import StepFailed, Terminal, free_offset
 from recsys_assets.files import write_json
@@ -57,7 +58,11 @@ ShopFigures = TypedDict(
 
 
 def bench_shops(
-    settings: Settings, say: Say, only: Collection[str] = (), keep: bool = False, draw: int = 0
+    settings: Settings,
+    say: Say,
+    only: Collection[str] = (),
+    keep: bool = False,
+    draws: Sequence[int] = (0,),
 ) -> dict[str, Any]:
     """Run the shops one after the other; write and return ``home/bench/shops.json``.
 
@@ -68,7 +73,8 @@ def bench_shops(
         say: receives a line per step.
         only: names of shops; empty: all.
         keep: keep the files and homes of the shops.
-        draw: of the invented shops; another draw has other visitors.
+        draws: their numbers; another draw has other visitors. Of more than one, ``pooled`` has the
+            figures of all visitors together, and the last one's homes are kept.
 
     Raises:
         BenchFailed: a name is unknown, or no ports are free.
@@ -77,29 +83,44 @@ def bench_shops(
     folder = settings.home / "bench"
     report: dict[str, Any] = {}
     shops: dict[str, ShopFigures] = {}
+    of_draws: dict[int, dict[str, ShopFigures]] = {draw: {} for draw in draws}
+    visitors: dict[str, dict[int, Visitors]] = {}
     for shop in SHOPS:
         if only and shop.name not in only:
             continue
-        shops[shop.name] = found = _run_shop(shop, settings, say, keep, draw)
-        say(f"{shop.name}: {found['ended']} after {found['seconds']:.0f} s")
-        report = {
-            "shops": shops,
-            "draw": draw,
-            "cpu_count": os.cpu_count(),
-            "served": served_share(shops),
-            "ratio_geometric_mean": mean_ratio(shops),
-        }
-        write_json(folder / "shops.json", report)
+        for draw in draws:
+            found, of_visitors = _run_shop(shop, settings, say, keep, draw)
+            shops[shop.name] = of_draws[draw][shop.name] = found
+            if of_visitors:
+                visitors.setdefault(shop.name, {})[draw] = of_visitors
+            say(f"{shop.name}: {found['ended']} after {found['seconds']:.0f} s")
+            report = {
+                "shops": shops,
+                "draw": draw,
+                "cpu_count": os.cpu_count(),
+                "served": served_share(shops),
+                "ratio_geometric_mean": mean_ratio(shops),
+            }
+            if len(draws) > 1:
+                pooled = {name: pool(one) for name, one in visitors.items()}
+                report |= {
+                    "draws": of_draws,
+                    "served": served_share(*of_draws.values()),
+                    "pooled": pooled,
+                    "ratio_geometric_mean": mean_ratio(pooled),
+                }
+            write_json(folder / "shops.json", report)
     return report
 
 
-def served_share(shops: dict[str, ShopFigures]) -> float | None:
+def served_share(*draws: Mapping[str, ShopFigures]) -> float | None:
     """Return the share of the shops that ended in recommendations; skipped ones do not count."""
-    ended = [one["ended"] for one in shops.values() if one["ended"] != SKIPPED]
+    every = [one["ended"] for shops in draws for one in shops.values()]
+    ended = [one for one in every if one != SKIPPED]
     return sum(one == SERVED for one in ended) / len(ended) if ended else None
 
 
-def mean_ratio(shops: dict[str, ShopFigures]) -> float | None:
+def mean_ratio(shops: Mapping[str, ShopFigures | Pooled]) -> float | None:
     """Return the geometric mean of served nDCG@10 / that of the best tuned baseline.
 
     None without a shop that has both.
@@ -112,7 +133,9 @@ def mean_ratio(shops: dict[str, ShopFigures]) -> float | None:
     return math.exp(sum(map(math.log, ratios)) / len(ratios)) if ratios else None
 
 
-def _run_shop(shop: Shop, settings: Settings, say: Say, keep: bool, draw: int) -> ShopFigures:
+def _run_shop(
+    shop: Shop, settings: Settings, say: Say, keep: bool, draw: int
+) -> tuple[ShopFigures, Visitors]:
     """Take one shop from its files to an answer, and end its parts in any case."""
     folder = settings.home / "bench" / "shops" / shop.name
     terminal = Terminal(folder / "home", folder / "files", free_offset())
@@ -141,12 +164,14 @@ def _run_shop(shop: Shop, settings: Settings, say: Say, keep: bool, draw: int) -
         "baselines": {},
         "choices": None,
     }
-    began = None
+    began: float | None = None
+    visitors: Visitors = {}
     try:
         written = shop.write(terminal.files, settings.home / "cache", draw)
         figures["rows"], began = written.rows, time.monotonic()
         figures["rung"] = _serve(shop, written, terminal, say)
-        _judge(settings.model_copy(update={"home": terminal.home, "artifacts_uri": None}), figures)
+        home = settings.model_copy(update={"home": terminal.home, "artifacts_uri": None})
+        visitors = _judge(home, figures)
     except (StepFailed, ShopSkipped) as error:
         figures["ended"] = error.step if isinstance(error, StepFailed) else SKIPPED
         figures["why"] = str(error)
@@ -154,10 +179,10 @@ def _run_shop(shop: Shop, settings: Settings, say: Say, keep: bool, draw: int) -
     finally:
         _end(terminal, say, keep)
         figures["seconds"] = 0.0 if began is None else round(time.monotonic() - began, 1)
-    return figures
+    return figures, visitors
 
 
-def _judge(home: Settings, figures: ShopFigures) -> None:
+def _judge(home: Settings, figures: ShopFigures) -> Visitors:
     """Add the figures on held-out clicks of what serves and of the baselines."""
     found, tuned = held_out_figures(home), baseline_figures(home)
     figures["served_ndcg@10"], figures["popularity_ndcg@10"] = found["served"], found["popularity"]
@@ -167,6 +192,7 @@ def _judge(home: Settings, figures: ShopFigures) -> None:
         figures["difference_high"] = tuned["served_minus"]["high"]
     figures["recall@300"], figures["new_item_recall@50"] = tuned["recall"], tuned["new_recall"]
     figures["baselines"], figures["choices"] = tuned["ndcg"], choices(home)
+    return tuned["by_visitor"]
 
 
 def _end(terminal: Terminal, say: Say, keep: bool) -> None:

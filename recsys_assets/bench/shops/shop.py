@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import date, timedelta
 from pathlib import Path
 from typing import TypeAlias
 
@@ -52,12 +53,36 @@ Writer: TypeAlias = Callable[[Path, Path, int], Written]
 
 
 def of_draw(seed: int, draw: int) -> int:
-    """Return the seed of a draw: 0 is that of the tests, others show shops that no test has seen.
+    """Return the seed of an invented log: draw 0 is that of the tests, which no other one shows.
 
     >>> of_draw(31, 0), of_draw(31, 2)
     (31, 2031)
     """
     return seed + 1_000 * draw
+
+
+def window_end(first: date, last: date, days: int, draw: int) -> date:
+    """Return the last day that a draw of a real log has: draw 0 all of it, others less.
+
+    Each draw ends ``days`` before the one below it, so that no two are judged by the same clicks.
+
+    Args:
+        first: day of the log.
+        last: day of the log.
+        days: of the window that a draw needs.
+        draw: its number.
+
+    Raises:
+        ShopSkipped: the log has too few days before.
+
+    >>> window_end(date(2026, 1, 1), date(2026, 2, 1), 12, 1)
+    datetime.date(2026, 1, 20)
+    """
+    end = last - timedelta(days=days * draw)
+    if end < first + timedelta(days=days - 1):
+        most = ((last - first).days + 1) // days - 1
+        raise ShopSkipped(f"the log has {most + 1} windows of {days} days: draws 0 to {most}")
+    return end
 
 
 @dataclass(frozen=True)

@@ -179,10 +179,10 @@ def highest(scores: np.ndarray, k: int) -> np.ndarray:
 
 
 # --- accuracy -------------------------------------------------------------------------------------
-def _per_row(ranks: np.ndarray) -> dict[str, np.ndarray]:
-    """Return every one of METRICS per row, float64 [Q] each.
+def per_query(ranks: np.ndarray) -> dict[str, np.ndarray]:
+    """Return every one of METRICS per query, float64 [Q] each.
 
-    With one true item per row, the ideal DCG is 1, recall is 0 or 1, and all metrics follow from
+    With one true item per query, the ideal DCG is 1, recall is 0 or 1, and all metrics follow from
     the rank (Järvelin, Kekäläinen 2002).
     """
     ranks = ranks.astype(np.float64)
@@ -212,7 +212,7 @@ def list_metrics(
     Raises:
         ValueError: there is no rank, or not one user per rank.
     """
-    of_row = _per_row(np.asarray(ranks))
+    of_row = per_query(np.asarray(ranks))
     means = visitor_means(np.stack(list(of_row.values())), users, seed, resamples)
     found: ListFigures = dict(zip(of_row, means, strict=True))
     if values is not None and values.any():
@@ -251,7 +251,7 @@ def paired_difference(
             f"metric {metric!r} must be one of {', '.join(METRICS)}, and both systems must answer "
             f"the same queries ({len(ranks_a)} and {len(ranks_b)} ranks)"
         )
-    difference = _per_row(np.asarray(ranks_a))[metric] - _per_row(np.asarray(ranks_b))[metric]
+    difference = per_query(np.asarray(ranks_a))[metric] - per_query(np.asarray(ranks_b))[metric]
     return visitor_means(difference[None], users, seed, resamples, values)[0]
 
 
@@ -330,7 +330,7 @@ def random_recall(queries: Queries, rows: np.ndarray, k: int) -> float:
 def random_metrics(items: int) -> dict[str, float]:
     """Return the exact expectation of every metric for a random order of I items."""
     return {
-        name: float(values.mean()) for name, values in _per_row(np.arange(1, items + 1)).items()
+        name: float(values.mean()) for name, values in per_query(np.arange(1, items + 1)).items()
     }
 
 

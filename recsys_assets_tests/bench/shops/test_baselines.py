@@ -37,6 +37,9 @@ def test_the_best_baseline_is_named_and_compared(home: Path) -> None:
     assert difference["value"] == pytest.approx(1 - found["ndcg"][best])
     assert difference["low"] < difference["value"] < difference["high"]
     assert found["recall"] == 1
+    by_visitor = found["by_visitor"]
+    assert set(by_visitor) == {"served", *found["ndcg"]} and (by_visitor["served"] == 1).all()
+    assert {name: by_visitor[name].mean() for name in found["ndcg"]} == pytest.approx(found["ndcg"])
 
 
 def test_what_has_answered_no_query_is_not_compared(home: Path) -> None:
@@ -50,7 +53,7 @@ def test_without_queries_or_without_a_champion_there_is_no_figure(
 ) -> None:
     nothing = {
         **{"best": None, "best_ndcg": None, "served_minus": None, "ndcg": {}},
-        **{"recall": None, "new_recall": None},
+        **{"recall": None, "new_recall": None, "by_visitor": {}},
     }
     assert baseline_figures(settings(home)) == nothing
     assert baseline_figures(settings(tmp_path_factory.mktemp("bare"))) == nothing

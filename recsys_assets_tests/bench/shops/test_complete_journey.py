@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 
 from recsys_assets.bench.shops import complete_journey
+from recsys_assets.bench.shops.shop import ShopSkipped
 from recsys_assets.bench.shops.wheels import DataWheel
 from recsys_assets_tests.bench.shops.conftest import BY_NAME, read
 
@@ -69,3 +70,16 @@ def test_it_has_the_lines_of_every_fifth_household_within_four_weeks(
         ("200", "MISCELLANEOUS", "other", "MISCELLANEOUS"),
     ]
     assert (written.rows, written.items, written.visitor) == (3, {"100", "200"}, "10")
+
+
+def test_another_draw_has_the_four_weeks_before(downloads: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "files"
+    folder.mkdir()
+    write = BY_NAME["complete_journey"].write
+    write(folder, downloads, 1)
+    log = read(folder / "transactions.csv")
+    assert log.select("household_id", "transaction_timestamp").rows() == [
+        ("10", "2017-09-24 23:59:59")
+    ]
+    with pytest.raises(ShopSkipped, match="the log has 10 windows of 28 days: draws 0 to 9"):
+        write(folder, downloads, 10)

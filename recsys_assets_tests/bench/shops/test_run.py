@@ -123,6 +123,15 @@ def test_the_command_ends_with_1_where_a_shop_was_not_served(
     assert only.exit_code == 0 and "skipped" in only.output
 
 
+def test_every_draw_of_a_shop_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "SHOPS", (BAD, AWAY))
+    report = run.bench_shops(settings(tmp_path), lambda line: None, ["bad"], draws=(2, 5))
+    assert report["draws"].keys() == {2, 5}
+    assert report["draws"][2]["bad"]["ended"] == "ingest"
+    assert report["pooled"] == {} and report["served"] == 0.0
+    assert report["ratio_geometric_mean"] is None
+
+
 def test_an_unknown_shop_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BenchFailed, match="no shop is called corner; there are clicks_only, tiny"):
         run.bench_shops(settings(tmp_path), lambda line: None, only=["tiny", "corner"])
