@@ -57,6 +57,13 @@ class DriftSettings(BaseSettings):
         description="Share of rows with an item or category that the training days lack, beyond "
         "the usual share of a new day, above which the vocabulary has drifted.",
     )
+    drift_skew: float = Field(
+        0.02,
+        ge=0,
+        lt=1,
+        description="Share of answers in which a feature of serving differs from that of training, "
+        "beyond which it is skewed for sure.",
+    )
     drift_cool_down_days: int = Field(
         3, ge=1, le=90, description="Days after an alarm in which no other alarm asks for a run."
     )

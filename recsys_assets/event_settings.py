@@ -23,6 +23,14 @@ class EventSettings(BaseSettings):
     served_log_share: float = Field(
         1.0, gt=0, le=1, description="Share of visitors whose answers are logged, by their hash."
     )
+    served_features_share: float = Field(
+        0.01,
+        ge=0,
+        le=1,
+        description="Share of logged answers whose features and sources are logged too, by the "
+        "hash of the request id; monitor/skew compares the features with those of training. Needs "
+        "the fused model.",
+    )
     served_impressions: Literal["own", "both", "none"] = Field(
         "own",
         description="Which logged answers become impressions. own: those of days without an "

@@ -293,6 +293,7 @@ class Shop:
             raw, features = (self.store.current(kind, day) for kind in (RAW, FEATURES))
             answers = 0 if day in self.story.quiet else 100
             served = self.publish("monitor/served", day, {"interactions": raw}, answers=answers)
+            self.publish("monitor/skew", day, {"interactions": raw, "features": features})
             self.publish(
                 "monitor/inputs",
                 day,

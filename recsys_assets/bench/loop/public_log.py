@@ -135,6 +135,7 @@ def as_answers(rows: pl.DataFrame, day: str) -> tuple[pl.DataFrame, pl.DataFrame
         release=pl.lit(RELEASE),
         reasons=pl.lit([], pl.List(pl.String)),
         arrived=pl.lit(at + 1),
+        features=None,
     ).select(pl.col(name).cast(kind) for name, kind in SCHEMA.items())
     clicks = (
         ordered.filter(pl.col(c.CLICK) == 1)

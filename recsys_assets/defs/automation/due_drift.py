@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 #: Past days that are monitored without being asked for; older ones by a backfill of the job.
 WATCHED_DAYS = 14
 RAW, FEATURES = "raw/interactions", "features/interactions"
-SERVED, QUALITY, INPUTS = "monitor/served", "monitor/quality", "monitor/inputs"
+SERVED, QUALITY, INPUTS, SKEW = (
+    f"monitor/{name}" for name in ("served", "quality", "inputs", "skew")
+)
 
 
 def evaluate(
@@ -77,13 +79,16 @@ def ingested_in_service(platform: Platform, today: str) -> list[str]:
 def unmonitored(store: ArtifactStore, day: str) -> str | None:
     """Return a digest of what is to be monitored; None if it was monitored as it is."""
     raw, features = store.version(RAW, day), store.version(FEATURES, day)
-    served, inputs, quality = (store.manifest(kind, day) for kind in (SERVED, INPUTS, QUALITY))
+    served, inputs, quality, skew = (
+        store.manifest(kind, day) for kind in (SERVED, INPUTS, QUALITY, SKEW)
+    )
     read = [
         served and _version(served["inputs"]["interactions"]),
         inputs and _version(inputs["inputs"]["features"]),
         quality and _version(quality["inputs"]["served"][-1]),
+        *(skew and _version(skew["inputs"][role]) for role in ("interactions", "features")),
     ]
-    if read == [raw, features, store.version(SERVED, day)]:
+    if read == [raw, features, store.version(SERVED, day), raw, features]:
         return None
     return sha256_json([raw, features])[:12]
 
@@ -172,7 +177,7 @@ def _why_nothing(
     if unmeasured:
         return (
             f"{', '.join(unmeasured)} were not monitored: the run of monitor failed; see it, or "
-            "materialise monitor/served, monitor/quality and monitor/inputs of these days"
+            "materialise the assets of the group monitor of these days"
         )
     asked = f"; the last alarm, of {state.asked}, asked for {state.job}" if state.asked else ""
     return f"all days up to {state.judged} were judged{asked}"

@@ -62,13 +62,13 @@ feature_store_refresh = dg.define_asset_job(
 
 monitor = dg.define_asset_job(
     "monitor",
-    description="Measures the served answers of a day against their clicks, and its inputs against "
-    "those of the training.",
+    description="Measures the served answers of a day against their clicks, its inputs against "
+    "those of the training, and what serving read against what training computes.",
     partitions_def=partitions.daily(),
     # the verdict of a day reads the measures of the days before it
     tags=_MONITOR,
     selection=dg.AssetSelection.assets(
-        ["monitor", "served"], ["monitor", "quality"], ["monitor", "inputs"]
+        ["monitor", "served"], ["monitor", "quality"], ["monitor", "inputs"], ["monitor", "skew"]
     ),
 )
 

@@ -12,7 +12,7 @@ from recsys_assets.columns import ARRIVED, DEVICE_TYPE, REQUEST_ID, USER_ID
 from recsys_assets.lib.landing.zone import SERVED_FOLDER
 
 ANSWER_ID, AT, ITEM_IDS = "answer_id", "at", "item_ids"
-SCORES, PROPENSITIES = "scores", "propensities"
+SCORES, PROPENSITIES, FEATURES = "scores", "propensities", "features"
 #: One row per answer; ``serving.events.served_log.ServedAnswer`` says what the columns hold.
 SCHEMA: dict[str, pl.DataType] = {
     ANSWER_ID: pl.String(),
@@ -29,7 +29,10 @@ SCHEMA: dict[str, pl.DataType] = {
     "release": pl.Int64(),
     "reasons": pl.List(pl.String()),
     ARRIVED: pl.Int64(),  # unix seconds at which the stream took the answer
+    FEATURES: pl.String(),  # JSON of ``served_log.LoggedFeatures``; null: not logged
 }
+#: Columns that files of older versions lack.
+LATER = (FEATURES,)
 
 
 def folder_of(day: str) -> str:

@@ -13,6 +13,7 @@ from recsys_assets.lib.landing.served_answers import (
     ANSWER_ID,
     AT,
     ITEM_IDS,
+    LATER,
     PROPENSITIES,
     SCHEMA,
     SCORES,
@@ -73,6 +74,11 @@ def read_served_day(landing: str, day: str, zone: str = UTC) -> ServedDay | None
             failures.append(Failure(address, "", f"is not a readable Parquet file: {reason}", 1))
             continue
         rows[name] = frame.height
+        frame = frame.with_columns(
+            pl.lit(None, SCHEMA[column]).alias(column)
+            for column in LATER
+            if column not in frame.columns
+        )
         found = _failures(frame, address, start, end)
         failures += found
         if not found:

@@ -20,7 +20,13 @@ from recsys_assets.lib.figures.series import number
 from recsys_assets.lib.landing import arrivals, quarantine, zone
 from recsys_assets.lib.quality import contracts, landing_day, profiles, served_day
 from recsys_assets.lib.raw.rows import INTERACTIONS_FILE
-from recsys_assets.lib.raw.served import SERVED_FILE, Rule, Served, served_impressions
+from recsys_assets.lib.raw.served import (
+    FEATURES_FILE,
+    SERVED_FILE,
+    Rule,
+    Served,
+    served_impressions,
+)
 from recsys_assets.local_time import UTC
 
 RAW_ITEMS = "raw/items"
@@ -191,7 +197,8 @@ def write_interactions(
 ) -> dict[str, Any]:
     """Write a day's interactions, ids, profile and figures; return the metrics.
 
-    Where the day has a log of answers, SERVED_FILE holds what was shown.
+    Where the day has a log of answers, SERVED_FILE holds what was shown, and FEATURES_FILE what the
+    models read for some of it.
 
     Args:
         landed: the day's rows.
@@ -203,6 +210,7 @@ def write_interactions(
     frame.write_parquet(target / INTERACTIONS_FILE)
     if landed.served is not None:
         landed.served.shown.write_parquet(target / SERVED_FILE)
+        landed.served.features.write_parquet(target / FEATURES_FILE)
     distinct = profiles.write_ids(frame, target)
     catalogue = pl.read_parquet(items.path("items.parquet"), columns=[c.ITEM_ID, c.CATEGORY_L1])
     exposures = (

@@ -17,12 +17,19 @@ from typing import Any, Literal
 import polars as pl
 
 from recsys_assets import columns as c
-from recsys_assets.lib.landing.served_answers import ANSWER_ID, AT, ITEM_IDS, PROPENSITIES, SCORES
+from recsys_assets.lib.landing.served_answers import (
+    ANSWER_ID,
+    AT,
+    FEATURES,
+    ITEM_IDS,
+    PROPENSITIES,
+    SCORES,
+)
 from recsys_assets.lib.quality.served_day import ServedDay
 
 #: Seconds within which an event without a request id belongs to an answer that showed its item.
 WINDOW = 3_600
-SERVED_FILE = "served.parquet"
+SERVED_FILE, FEATURES_FILE = "served.parquet", "served_features.parquet"
 POSITION, SCORE, PROPENSITY, CLICKED = "position", "score", "propensity", "clicked"
 #: Which answers become impressions; ``Settings.served_impressions`` explains them.
 Rule = Literal["own", "both", "none"]
@@ -38,11 +45,14 @@ class Served:
         shown: one row per shown item: EVENT_ID of its row among the day's interactions (null: it
             has none), the answer's columns, POSITION (1: best), SCORE, PROPENSITY (null: it was
             not drawn by sampling), and CLICKED (it has an event).
+        features: {answer_id, features: JSON of ``served_log.LoggedFeatures``}, one row per answer
+            that has them.
         figures: for the metrics.
     """
 
     impressions: pl.DataFrame
     shown: pl.DataFrame
+    features: pl.DataFrame
     figures: dict[str, Any]
 
 
@@ -62,7 +72,7 @@ def served_impressions(
         items: ids of the catalogue; other items make no impression. None: all do.
         rule: which answers become impressions.
     """
-    shown = _shown(day.answers)
+    shown = _shown(day.answers.drop(FEATURES))
     acts = events.filter(pl.col(c.EVENT_TYPE) != c.IMPRESSION).join(
         requests.rename({c.REQUEST_ID: _NAMED}), on=c.EVENT_ID, how="left", maintain_order="left"
     )
@@ -90,8 +100,10 @@ def served_impressions(
     return Served(
         made.select(*c.ARRIVED_INTERACTIONS),
         shown.select(c.EVENT_ID, pl.exclude(c.EVENT_ID)),
+        day.answers.select(ANSWER_ID, FEATURES).drop_nulls(),
         {
             "answers": day.answers.height,
+            "with_features": day.answers.height - day.answers[FEATURES].null_count(),
             "shown": shown.height,
             "impressions": made.height,
             "own_impressions": own.height,

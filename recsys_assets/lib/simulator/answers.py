@@ -103,6 +103,7 @@ def simulate_answers(
             "release": release,
             "reasons": [[]] * answers,
             c.ARRIVED: at + 1,
+            "features": None,
         },
         schema=SCHEMA,
     )

@@ -20,7 +20,7 @@ from redis.typing import EncodableT, FieldT
 from recsys_assets.columns import ARRIVED
 from recsys_assets.lib.feature_store.valkey import visitor_client
 from recsys_assets.lib.landing.arrivals import stream_seconds
-from recsys_assets.lib.landing.served_answers import SCHEMA, folder_of
+from recsys_assets.lib.landing.served_answers import FEATURES, SCHEMA, folder_of
 from recsys_assets.local_time import day_of
 from recsys_assets.partitions import time_zone
 from recsys_assets.serving.events.landing import write_file
@@ -109,7 +109,11 @@ class ServedConsumer:
             days[day_of(answer.at, self._zone)].append((stream_id, answer))
         for day, answers in sorted(days.items()):
             rows = [
-                {**answer.model_dump(), ARRIVED: stream_seconds(stream_id)}
+                {
+                    **answer.model_dump(),
+                    FEATURES: answer.features and answer.features.model_dump_json(),
+                    ARRIVED: stream_seconds(stream_id),
+                }
                 for stream_id, answer in answers
             ]
             frame = pl.DataFrame(rows, schema=SCHEMA)

@@ -26,6 +26,24 @@ STREAM_LENGTH = 4_000
 _MOST_BYTES = 16 << 20
 
 
+class LoggedFeatures(BaseModel):
+    """What the models read for an answer, by the names of columns.QUERY_* and RANKER_*.
+
+    Attributes:
+        at: moment of the features, unix seconds.
+        visitor: feature → value.
+        items: feature → value of each of the answer's N items.
+        sources: of each item, the sources that found it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    at: int
+    visitor: dict[str, float | None]
+    items: dict[str, list[float | None]]
+    sources: list[list[str]]
+
+
 class ServedAnswer(BaseModel):
     """One visitor's answer as it was given.
 
@@ -44,6 +62,7 @@ class ServedAnswer(BaseModel):
         query_release: version of the query tower; None: popular items replaced the ranking.
         release: number of the release; None: as above.
         reasons: the parts that failed.
+        features: what the models read; None: not logged for this answer.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -61,12 +80,17 @@ class ServedAnswer(BaseModel):
     query_release: int | None = None
     release: int | None = None
     reasons: list[str] = []
+    features: LoggedFeatures | None = None
 
     @model_validator(mode="after")
     def _one_per_item(self) -> ServedAnswer:
         for name, values in (("scores", self.scores), ("propensities", self.propensities)):
             if values is not None and len(values) != len(self.item_ids):
                 raise ValueError(f"{len(self.item_ids)} items have {len(values)} {name}")
+        if (read := self.features) is not None:
+            lengths = {len(read.sources), *map(len, read.items.values())}
+            if lengths != {len(self.item_ids)}:
+                raise ValueError(f"the features are not those of {len(self.item_ids)} items")
         return self
 
 
@@ -81,11 +105,23 @@ def is_sampled(user_id: str, request_id: str, share: float) -> bool:
     >>> is_sampled("u", "r", 1.0), is_sampled("u", "r", 1e-9)
     (True, False)
     """
+    return _within(request_id if user_id == MISSING else user_id, share)
+
+
+def has_features(request_id: str, share: float) -> bool:
+    """Return whether a logged answer has its features.
+
+    >>> has_features("r", 1.0), has_features("r", 0.0)
+    (True, False)
+    """
+    return _within(f"features {request_id}", share)
+
+
+def _within(key: str, share: float) -> bool:
+    """Return whether the hash of a key is within a share of all hashes."""
     if share >= 1:
         return True
-    key = request_id if user_id == MISSING else user_id
-    place = int.from_bytes(blake2b(key.encode(), digest_size=8).digest())
-    return place < share * 2**64
+    return int.from_bytes(blake2b(key.encode(), digest_size=8).digest()) < share * 2**64
 
 
 def pack(answers: Sequence[Mapping[str, object]]) -> bytes:

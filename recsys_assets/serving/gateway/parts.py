@@ -12,6 +12,7 @@ from fastapi import Request
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from recsys_assets.serving.events.served_log import has_features, is_sampled
 from recsys_assets.serving.gateway.availability_watch import AvailabilityWatch
 from recsys_assets.serving.gateway.images import LiveImages
 from recsys_assets.serving.gateway.limits import Admission
@@ -85,7 +86,12 @@ class Parts:
         self.availability = AvailabilityWatch(Unavailable(settings), self.metrics)
         self.popular = PopularItems(popularity, self.availability)
         self.recommender = Recommender(
-            self.ranking, self.popular, self.display, self.admission, self.metrics
+            self.ranking,
+            self.popular,
+            self.display,
+            self.admission,
+            self.metrics,
+            self._has_features if self._logs_features else None,
         )
         self.served = ServedLog(settings, self.metrics) if settings.served_log == "on" else None
         await self.availability.poll()  # before the first answer
@@ -104,6 +110,22 @@ class Parts:
             for client in (popularity, self.visitors, self.catalogue):
                 await client.aclose()
             self.availability.close()
+
+    @property
+    def _logs_features(self) -> bool:
+        settings = self.settings
+        return (
+            settings.served_log == "on"
+            and settings.served_features_share > 0
+            and settings.triton_models != "ensemble"
+        )
+
+    def _has_features(self, user_id: str, request_id: str) -> bool:
+        """Return whether an answer is logged with its features."""
+        settings = self.settings
+        return has_features(request_id, settings.served_features_share) and is_sampled(
+            user_id, request_id, settings.served_log_share
+        )
 
     def tell(
         self, request: Request, asked: Sequence[RecommendRequest], answers: list[Answered]

@@ -20,6 +20,7 @@ from recsys_assets.serving.gateway.models import RecommendRequest
 from recsys_assets.serving.gateway.triton_client import Ranking, RankingClient, RankingUnavailable
 from recsys_assets.serving.published.display import Display, DisplayMissing, LiveDisplay
 from recsys_assets.serving.stages.answer import Degraded
+from recsys_assets.serving.stages.stage import Tensors
 from recsys_assets.serving.stores.connections import Breaker
 
 logger = logging.getLogger(__name__)
@@ -133,12 +134,22 @@ class Answered:
     item_ids: Sequence[str]
     scores: Sequence[float]
     reasons: list[str]
+    trace: Tensors | None = None  # every tensor of the answer, where ``Recommender`` traces it
 
 
 class Recommender:
     """Answers visitors with Triton's ranking, else with popular items.
 
     If popularity is missing too, items come in the order of ``Display.promoted_first``.
+
+    Args:
+        ranking: asks Triton.
+        popular: stands in for it.
+        display: of the release in service.
+        admission: limits the requests.
+        metrics: of the gateway.
+        traces: whether the answer to a request of one visitor has its trace, by the user id and
+            the request id; None: no answer has.
     """
 
     def __init__(
@@ -148,6 +159,7 @@ class Recommender:
         display: LiveDisplay,
         admission: Admission,
         metrics: Metrics,
+        traces: Callable[[str, str], bool] | None = None,
     ) -> None:
         self._ranking, self._popular, self._display, self._admission, self._metrics = (
             ranking,
@@ -156,6 +168,7 @@ class Recommender:
             admission,
             metrics,
         )
+        self._traces = traces
         self._cards = Cards()
 
     async def recommend(
@@ -184,7 +197,7 @@ class Recommender:
         try:
             async with self._admission.place(len(requests)):
                 began = time.perf_counter()
-                rankings = await self._ranking.rank(requests, request_id)
+                rankings, trace = await self._ranked(requests, request_id, display)
             ranked = time.perf_counter()
             self._metrics.phases[TRITON].observe(ranked - began)
             answers = [
@@ -194,6 +207,7 @@ class Recommender:
                     one.item_ids[: asked.top_k],
                     one.scores[: asked.top_k],
                     one.reasons,
+                    trace,
                 )
                 for asked, one in zip(requests, rankings, strict=True)
             ]
@@ -205,6 +219,30 @@ class Recommender:
         texts = [self._text(display, one) for one in answers]
         self._metrics.phases[ASSEMBLING].observe(time.perf_counter() - ranked)
         return texts
+
+    async def _ranked(
+        self, requests: Sequence[RecommendRequest], request_id: str, display: Display
+    ) -> tuple[list[Ranking], Tensors | None]:
+        """Ask Triton, and for the trace where it is wanted and can be had.
+
+        Raises:
+            RankingUnavailable: Triton did not answer in time, or not properly.
+        """
+        if (
+            self._traces is not None
+            and display.release is not None
+            and len(requests) == 1
+            and self._traces(requests[0].user_id, request_id)
+        ):
+            try:
+                ranking, trace = await self._ranking.rank_traced(
+                    requests[0], display.release, request_id
+                )
+            except RankingUnavailable as error:
+                logger.debug("request %s: no trace (%s)", request_id, error)
+            else:
+                return [ranking], trace
+        return await self._ranking.rank(requests, request_id), None
 
     async def _stand_in(
         self, display: Display, requests: Sequence[RecommendRequest]

@@ -14,6 +14,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from recsys_assets.columns import MISSING
@@ -22,6 +23,7 @@ from recsys_assets.serving.events.served_log import ANSWERS, STREAM, STREAM_LENG
 from recsys_assets.serving.gateway.metrics import ENDED, QUEUE_FULL, STREAM_FULL, Metrics
 from recsys_assets.serving.gateway.models import RecommendRequest
 from recsys_assets.serving.gateway.recommender import Answered
+from recsys_assets.serving.gateway.served_features import served_features
 from recsys_assets.settings import VISITOR_DATABASE, Settings
 
 logger = logging.getLogger(__name__)
@@ -32,7 +34,7 @@ QUEUE, BATCH = 10_000, 500
 #: Limit of one call of the store. No answer waits for it.
 STORE_LIMIT_MS = 1_000
 
-_Waiting = tuple[str, str, int, RecommendRequest, Answered]
+_Waiting = tuple[str, str, int, RecommendRequest, Answered, dict[str, Any] | None]
 
 
 class ServedLog:
@@ -64,7 +66,11 @@ class ServedLog:
                 continue
             self._count += 1
             answer_id = f"{self._name}-{self._count:x}"
-            self._queue.append((answer_id, request_id, now, request, answer))
+            # a trace is too large to wait in the queue
+            read = answer.trace and served_features(answer.trace, len(answer.item_ids))
+            self._queue.append(
+                (answer_id, request_id, now, request, replace(answer, trace=None), read)
+            )
 
     def start(self) -> None:
         """Start the task that writes the queue."""
@@ -113,7 +119,12 @@ class ServedLog:
 
 
 def _fields(
-    answer_id: str, request_id: str, at: int, request: RecommendRequest, answer: Answered
+    answer_id: str,
+    request_id: str,
+    at: int,
+    request: RecommendRequest,
+    answer: Answered,
+    features: dict[str, Any] | None,
 ) -> dict[str, Any]:
     """Return the fields of ServedAnswer; those with their default are left out."""
     made = answer.ranking
@@ -135,4 +146,6 @@ def _fields(
             fields["propensities"] = made.propensities[: len(answer.item_ids)]
     if answer.reasons:
         fields["reasons"] = answer.reasons
+    if features is not None:
+        fields["features"] = features
     return fields

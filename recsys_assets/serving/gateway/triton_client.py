@@ -48,6 +48,11 @@ _TRACED = [
     ModelInferRequest.InferRequestedOutputTensor(name=name)
     for name in (t.ORDERED_IDS.name, t.ORDERED_SCORES.name, t.ANSWER_INFO.name, TRACE)
 ]
+#: The same of an answer that is given to the visitor.
+_TRACED_ANSWER = [
+    *_TRACED,
+    ModelInferRequest.InferRequestedOutputTensor(name=t.ORDERED_PROPENSITIES.name),
+]
 _ABSENT = -1
 #: Triton's type name → its name in a gRPC message, where they differ.
 WIRE_TYPES = {"STRING": "BYTES"}
@@ -219,11 +224,26 @@ class RankingClient:
         Raises:
             RankingUnavailable: Triton did not answer in time, or not properly.
         """
+        return await self._traced(visitor, release, request_id, _TRACED)
+
+    async def rank_traced(
+        self, visitor: RecommendRequest, release: int, request_id: str
+    ) -> tuple[Ranking, Tensors]:
+        """Rank the catalogue as ``rank`` does, with every tensor of the answer; see ``explain``."""
+        return await self._traced(visitor, release, request_id, _TRACED_ANSWER)
+
+    async def _traced(
+        self,
+        visitor: RecommendRequest,
+        release: int,
+        request_id: str,
+        outputs: Sequence[ModelInferRequest.InferRequestedOutputTensor],
+    ) -> tuple[Ranking, Tensors]:
         from recsys_assets.serving.stages.packing import PackedInvalid
         from recsys_assets.serving.stages.pipeline import trace_layout
 
         request = _request(FUSED, [visitor], request_id, str(release))
-        request.outputs.extend(_TRACED)
+        request.outputs.extend(outputs)
         response = await self._infer(request)
         (ranking,) = _rankings(response, 1)
         contents = {

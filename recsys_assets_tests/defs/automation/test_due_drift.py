@@ -169,6 +169,14 @@ class Watched:
             usual_unknown={"item_id": 0.0},
         )
         self.publish(
+            "monitor/skew",
+            day,
+            {
+                "interactions": self.store.current("raw/interactions", day),
+                "features": self.store.current("features/interactions", day),
+            },
+        )
+        self.publish(
             "monitor/quality",
             day,
             {"served": [served]},

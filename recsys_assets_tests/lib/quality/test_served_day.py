@@ -66,3 +66,13 @@ def test_a_file_of_another_form_is_named(tmp_path: Path) -> None:
     write(tmp_path / "other", "a.parquet", "a")
     with pytest.raises(ContractViolation, match="outside the day"):
         read_served_day(str(tmp_path / "other"), DAY, "America/New_York")
+
+
+def test_a_file_of_an_older_version_has_no_features(tmp_path: Path) -> None:
+    write(tmp_path, "served-1.parquet", "a-1", features="{}")
+    write(tmp_path, "served-2.parquet", "a-2")
+    older = tmp_path / "served" / DAY / "served-2.parquet"
+    pl.read_parquet(older).drop("features").write_parquet(older)
+    day = read_served_day(str(tmp_path), DAY)
+    assert day is not None
+    assert day.answers.select("answer_id", "features").rows() == [("a-1", "{}"), ("a-2", None)]

@@ -97,6 +97,7 @@ def test_what_was_shown_and_not_clicked_is_an_impression() -> None:
     assert found.shown["event_id"].to_list() == ["served-a1-001", "e", "served-a1-003"]
     assert found.figures == {
         "answers": 1,
+        "with_features": 0,
         "shown": 3,
         "impressions": 2,
         "own_impressions": 0,
@@ -104,6 +105,14 @@ def test_what_was_shown_and_not_clicked_is_an_impression() -> None:
         "clicks_joined_by_request": 0,
         "share_joined": 1.0,
     }
+
+
+def test_logged_features_lie_beside_what_was_shown() -> None:
+    answers = [answered("a1", "u", "ab", features='{"at": 1}'), answered("a2", "u", "ab")]
+    found = served(answers, [])
+    assert found.features.rows() == [("a1", '{"at": 1}')]
+    assert "features" not in found.shown.columns
+    assert found.figures["with_features"] == 1
 
 
 def test_a_drawn_item_keeps_its_propensity() -> None:

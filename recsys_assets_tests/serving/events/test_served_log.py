@@ -23,14 +23,19 @@ def answer(**changed: Any) -> dict[str, Any]:
     }
 
 
+def read(**items: list[float]) -> dict[str, Any]:
+    return {"at": 5, "visitor": {"age": None}, "items": items, "sources": [["ials"], []]}
+
+
 def test_what_is_packed_is_unpacked() -> None:
     given = [
+        answer(features=read(price=[1.5, 2.5])),
         answer(user_id="ü 😀 \\n"),
         answer(user_id="v", release=3, query_release=2, reasons=["x"], item_ids=[], scores=[]),
     ]
     found = unpack({ANSWERS: pack(given)})
     assert found == [ServedAnswer(**one) for one in given]
-    assert found[0].device_type == "-1" and found[0].release is None and found[0].reasons == []
+    assert found[1].device_type == "-1" and found[1].release is None and found[1].reasons == []
 
 
 @pytest.mark.parametrize(
@@ -43,6 +48,8 @@ def test_what_is_packed_is_unpacked() -> None:
         {ANSWERS: zlib.compress(b" " * (17 << 20))},
         {ANSWERS: pack([answer(scores=[0.5])])},
         {ANSWERS: pack([answer(more=1)])},
+        {ANSWERS: pack([answer(features=read(prices=[1.0]))])},
+        {ANSWERS: pack([answer(features={**read(prices=[1.0, 2.0]), "sources": []})])},
         {ANSWERS: pack([answer()]), b"more": b""},
     ],
 )

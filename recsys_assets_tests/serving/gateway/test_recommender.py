@@ -12,7 +12,13 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
-from recsys_assets.columns import CANDIDATE_CONTINUOUS, ITEM_CATEGORICAL
+from recsys_assets.columns import (
+    CANDIDATE_CONTINUOUS,
+    ITEM_CATEGORICAL,
+    QUERY_CATEGORICAL,
+    QUERY_CONTINUOUS,
+)
+from recsys_assets.serving.events.served_log import STREAM, ServedAnswer, unpack
 from recsys_assets.serving.gateway.because import AFTER, BECAUSE, because
 from recsys_assets.serving.gateway.explanation import IdsDiffer, explain
 from recsys_assets.serving.gateway.triton_client import Ranking
@@ -35,9 +41,11 @@ from recsys_assets_tests.support.answering_triton import RELEASE, answering, wri
 from recsys_assets_tests.support.gateway_calls import error, promote_similar, serve
 from recsys_assets_tests.support.small_shop import ITEMS, promote
 from recsys_assets_tests.support.small_triton import settings_for
+from recsys_assets_tests.support.stack import eventually
 
 ANSWERED = ["d/4", "a", "c"]  # of the shop a, b, c, d/4: indices 3, 4, 5, 6
 SCORES = np.array([0.9, 0.2, 0.6, 0.4], np.float32)  # of a, b, c, d/4
+SAID = {"rung": "item_to_item", "hides": "nothing", "learnt_to": "2026-11-12"}
 SIMILARITY = np.array([0.1, 0.3, 0.3, 0.5], np.float32)
 
 
@@ -90,8 +98,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory, valkey_process: Any) -> I
     home = tmp_path_factory.mktemp("gateway-ranking")
     made = settings_for(home, valkey_port=valkey_process.port, token="secret")
     write_answering(made.model_repository, ANSWERED, trace_of_an_answer())
-    said = {"rung": "item_to_item", "hides": "nothing", "learnt_to": "2026-11-12"}
-    promote(made, release=RELEASE, **said)
+    promote(made, release=RELEASE, **SAID)
     promote_similar(made, home, [[4, 5], [3, -1], [6, 3], [-1, -1]])
     with answering(made):
         yield made
@@ -305,6 +312,68 @@ def test_an_explanation_needs_a_ranking_and_the_catalogue_of_its_release(
             in error(other.post("/explain", json={"user_id": "ann"}, headers=bearer))[2]
         )
         assert other.get("/readyz").json()["triton"] is False  # ensemble_model is not loaded
+
+
+def logged(client: TestClient, valkey: Any, user: str) -> ServedAnswer:
+    """The entry of a visitor's first answer in the log."""
+    with valkey.client(1) as store:
+
+        def found() -> list[ServedAnswer]:
+            entries = store.xrange(STREAM)
+            return [one for _, fields in entries for one in unpack(fields) if one.user_id == user]
+
+        eventually(lambda: len(found()) > 0, "the answer is written")
+        return found()[0]
+
+
+def test_a_logged_answer_has_what_the_models_read(settings: Settings, valkey: Any) -> None:
+    logs = settings.model_copy(update={"served_log": "on", "served_features_share": 1.0})
+    for client in serve(logs):
+        body = client.post("/recommend", json={"user_id": "ann"}).json()
+        one = logged(client, valkey, "ann")
+        assert ids(body) == one.item_ids == ANSWERED and one.release == RELEASE
+        assert one.propensities == [0.25] * 3, "as without features"
+        read = one.features
+        assert read is not None and read.at == 1_790_000_000
+        assert set(read.visitor) == {*QUERY_CATEGORICAL, *QUERY_CONTINUOUS}
+        assert set(read.items) == {*ITEM_CATEGORICAL, *CANDIDATE_CONTINUOUS}
+        # d/4, a and c are rows 3, 0 and 2 of the kept items, with four categorical features each
+        assert [read.items[name] for name in ITEM_CATEGORICAL] == [
+            [12 + n, 0 + n, 8 + n] for n in range(4)
+        ]
+        assert read.sources == [[ALL_SOURCES[0], ALL_SOURCES[1]], [ALL_SOURCES[4]], []]
+        # a trace is asked of one visitor alone
+        client.post("/recommend/batch", json={"requests": [{"user_id": "b"}, {"user_id": "c"}]})
+        assert logged(client, valkey, "b").features is None
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"served_features_share": 0.0}, {"triton_models": "ensemble"}, {"served_log": "off"}],
+)
+def test_no_trace_is_asked_where_no_features_are_logged(
+    settings: Settings, valkey: Any, changed: dict[str, Any]
+) -> None:
+    logs = {"served_log": "on", "served_features_share": 1.0, **changed}
+    for client in serve(settings.model_copy(update=logs)):
+        assert client.post("/recommend", json={"user_id": "ann"}).status_code == 200
+        if logs["served_log"] == "off":
+            assert not valkey.client(1).exists(STREAM)
+        else:
+            assert logged(client, valkey, "ann").features is None
+
+
+def test_an_answer_does_not_fail_for_want_of_its_trace(settings: Settings, valkey: Any) -> None:
+    """The published release may not be loaded any more, or not yet."""
+    logs = settings.model_copy(update={"served_log": "on", "served_features_share": 1.0})
+    promote(settings, release=RELEASE + 1)
+    try:
+        for client in serve(logs):
+            assert ids(client.post("/recommend", json={"user_id": "ann"}).json()) == ANSWERED
+            one = logged(client, valkey, "ann")
+            assert one.features is None and one.release == RELEASE
+    finally:
+        promote(settings, release=RELEASE, **SAID)
 
 
 def test_a_better_item_that_is_not_listed_was_left_out_for_variety() -> None:
