@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from recsys_assets.bench.harness.part import refuse_unknown
-from recsys_assets.bench.loop import days, drift, fine_tune, served_log
+from recsys_assets.bench.loop import days, drift, fine_tune, served_log, skew
 from recsys_assets.files import write_json
 from recsys_assets.settings import Settings
 
@@ -36,6 +36,7 @@ class LoopPart(NamedTuple):
 #: Name on the command line → part; its key in the report has "_" for "-".
 PARTS = {
     "served-log": LoopPart(served_log.measure, served_log.BARS),
+    "skew": LoopPart(skew.measure, skew.BARS),
     "drift": LoopPart(drift.measure, drift.BARS),
     "fine-tune": LoopPart(fine_tune.measure, fine_tune.BARS),
     "days": LoopPart(days.measure, days.BARS),
