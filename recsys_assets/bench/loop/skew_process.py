@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import datetime, timedelta
 from typing import Any
@@ -19,7 +20,8 @@ from recsys_assets.lib.release.rung import FULL
 from recsys_assets.operations import own_home
 from recsys_assets.operations.full_graph import materialize
 from recsys_assets.operations.jobs import PipelineFailed, accepting, run_jobs
-from recsys_assets.serving.events.served_log import STREAM
+from recsys_assets.serving.events.events import STREAM as EVENTS
+from recsys_assets.serving.events.served_log import STREAM as ANSWERS
 from recsys_assets.settings import VISITOR_DATABASE, Settings, get_settings
 
 TOP_K = 10
@@ -48,7 +50,8 @@ def body(request: dict[str, Any]) -> dict[str, Any]:
         own_home.promote(settings, release.number)
         with own_home.running(settings, ["consumer"]):
             given = _visits(settings, int(request["visitors"]), int(request["rounds"]))
-            _wait_until_landed(settings)
+            time.sleep(2 * PAUSE)  # the gateway writes its queue every second
+            _wait(settings, _none_waits, "the log of answers did not land")
     zone = ZoneInfo(partitions.time_zone(settings))
     move_clock(datetime.fromisoformat(today).replace(tzinfo=zone) + timedelta(days=1, hours=1))
     run_jobs(settings, [("daily_ingest", today), ("monitor", today)], config=accepting([today]))
@@ -92,19 +95,29 @@ def _visits(settings: Settings, visitors: int, rounds: int) -> int:
                 ]
                 if events:
                     gateway.send_events(events)
+            _wait(settings, _all_read, "the consumer did not read the events")
             time.sleep(PAUSE)
     return given
 
 
-def _wait_until_landed(settings: Settings) -> None:
-    """Wait until the stream of answers is empty; the consumer lands what it has at its end."""
+def _all_read(client: redis.Redis) -> bool:
+    """Return whether the consumer has read every event; at its start it takes some seconds."""
+    groups = client.xinfo_groups(EVENTS)
+    return bool(groups) and all(one["lag"] == 0 for one in groups)  # type: ignore[union-attr]
+
+
+def _none_waits(client: redis.Redis) -> bool:
+    """Return whether every answer has landed."""
+    return not client.xlen(ANSWERS)
+
+
+def _wait(settings: Settings, done: Callable[[redis.Redis], bool], otherwise: str) -> None:
     end = time.monotonic() + LIMIT
     with redis.Redis.from_url(settings.valkey_url(VISITOR_DATABASE)) as client:
-        time.sleep(2 * PAUSE)  # the gateway writes its queue every second
-        while int(client.xlen(STREAM)):
+        while not done(client):
             if time.monotonic() > end:
-                raise BenchFailed(f"the log of answers did not land within {LIMIT:.0f} s")
-            time.sleep(0.2)
+                raise BenchFailed(f"{otherwise} within {LIMIT:.0f} s")
+            time.sleep(0.05)
 
 
 if __name__ == "__main__":

@@ -67,9 +67,13 @@ class ServedLog:
             self._count += 1
             answer_id = f"{self._name}-{self._count:x}"
             # a trace is too large to wait in the queue
-            read = answer.trace and served_features(answer.trace, len(answer.item_ids))
+            read = None
+            if answer.trace is not None:
+                read = served_features(answer.trace, len(answer.item_ids))
+            # the moment of the features: a new second may have begun since
+            at = now if read is None or request.timestamp is not None else read["at"]
             self._queue.append(
-                (answer_id, request_id, now, request, replace(answer, trace=None), read)
+                (answer_id, request_id, at, request, replace(answer, trace=None), read)
             )
 
     def start(self) -> None:

@@ -334,7 +334,7 @@ def test_a_logged_answer_has_what_the_models_read(settings: Settings, valkey: An
         assert ids(body) == one.item_ids == ANSWERED and one.release == RELEASE
         assert one.propensities == [0.25] * 3, "as without features"
         read = one.features
-        assert read is not None and read.at == 1_790_000_000
+        assert read is not None and read.at == one.at == 1_790_000_000
         assert set(read.visitor) == {*QUERY_CATEGORICAL, *QUERY_CONTINUOUS}
         assert set(read.items) == {*ITEM_CATEGORICAL, *CANDIDATE_CONTINUOUS}
         # d/4, a and c are rows 3, 0 and 2 of the kept items, with four categorical features each
