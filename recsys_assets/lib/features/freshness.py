@@ -61,9 +61,13 @@ class Freshness:
         Args:
             manifest: of an artifact that was made from days, directly or through features.
         """
-        found: set[str] = set()
         role = MADE_FROM.get(manifest["kind"])
-        for made_from in _references(manifest, role) if role else ():
+        return self.corrected_of(manifest, role) if role else set()
+
+    def corrected_of(self, manifest: Mapping[str, Any], role: str) -> set[str]:
+        """Return ``corrected`` of the artifacts of one role alone."""
+        found: set[str] = set()
+        for made_from in _references(manifest, role):
             day = made_from["kind"], str(made_from["partition"])
             before, now = self.recorded(made_from), self.manifest(*day)
             if made_from["kind"] in MADE_FROM:
