@@ -46,16 +46,16 @@ def read(path: Path) -> pl.DataFrame:
     return pl.read_csv(path, separator=separator, infer_schema=False)
 
 
-def write_wheel(folder: Path, package: str, data: str, **tables: pl.DataFrame) -> DataWheel:
+def write_wheel(folder: Path, package: str, content: str, **tables: pl.DataFrame) -> DataWheel:
     """Write a wheel that holds tables as Parquet files, and return what names it.
 
-    data: path of a table in the wheel, with {} for its name.
+    content: path of a table in the wheel, with {} for its name.
     """
     wheel = DataWheel(package, "9.0.0", "")
     path = folder / f"{package.replace('-', '_')}-{wheel.version}-py3-none-any.whl"
     with zipfile.ZipFile(path, "w") as archive:
         for name, frame in tables.items():
-            content = io.BytesIO()
-            frame.write_parquet(content)
-            archive.writestr(data.format(name), content.getvalue())
+            written = io.BytesIO()
+            frame.write_parquet(written)
+            archive.writestr(content.format(name), written.getvalue())
     return replace(wheel, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
