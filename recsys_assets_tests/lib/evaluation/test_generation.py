@@ -160,9 +160,11 @@ def shop(tmp_path_factory):
         vectors = staged.publish()
     with store.stage("retrieval/faiss_index", "d", inputs={"item_vectors": vectors}) as staged:
         faiss_index = staged.publish()
-    with store.stage(
-        "serving/release", "000001", inputs={"aligned": aligned, "faiss_index": faiss_index}
-    ) as staged:
+    with store.stage("features/workflows", "d") as staged:
+        (staged.path / "transforms.json").write_text(json.dumps(tiny_payload.transforms()))
+        workflows = staged.publish()
+    made_from = {"workflows": workflows, "aligned": aligned, "faiss_index": faiss_index}
+    with store.stage("serving/release", "000001", inputs=made_from) as staged:
         tiny_payload.write_models(staged.path, settings)
         (staged.path / "release.json").write_text(
             json.dumps(

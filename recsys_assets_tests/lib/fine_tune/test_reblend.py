@@ -20,7 +20,7 @@ from recsys_assets.lib.evaluation import list_metrics
 from recsys_assets.lib.evaluation.latest_clicks import LatestClicks, read_clicks
 from recsys_assets.lib.evaluation.query_sources import QuerySources
 from recsys_assets.lib.features.batch_transform import item_vocabulary
-from recsys_assets.lib.fine_tune import fine_tuning, reblend, refit
+from recsys_assets.lib.fine_tune import added_items, fine_tuning, reblend, refit
 from recsys_assets.lib.gates import fine_tuned, gates
 from recsys_assets.lib.gates.limits import Limits
 from recsys_assets.lib.gates.simple import scorer_of
@@ -177,10 +177,16 @@ def parts(shop: SimpleNamespace) -> dict[str, Any]:
         inputs = {"champion": champion, "rows": rows}
         with store.stage(f"fine_tune/{name}", NEXT, inputs=inputs) as staged:
             found[name] = staged.publish(fine_tuning.carry(champion, staged.path))
-    made_from = refit.generation_parts(store, shop.champion)
+    inputs = {"rows": rows, "items": found["items"]}
+    with store.stage("fine_tune/items", NEXT, inputs=inputs) as staged:
+        added = added_items.write_added_items(
+            store, **inputs, settings=shop.settings, target=staged.path, log=print
+        )
+        found["added_items"] = staged.publish({**added})
+    made_from = refit.generation_parts(store, shop.champion, found["added_items"])
     fitted = refit.fitted_before(store, shop.champion, SOURCE_NAMES)
     log = store.require("raw/interactions", days)
-    inputs = {"rows": rows, "log": log, "items": found["items"], **made_from, **fitted}
+    inputs = {**found, "log": log, **made_from, **fitted}
     drawn: dict[str, Any] = {"target": None, "day": NEXT, "seed": 7, "time_zone": "UTC"}
     with store.stage("fine_tune/sources", NEXT, inputs=inputs) as staged:
         drawn["target"] = staged.path
@@ -298,7 +304,10 @@ def test_a_fine_tune_of_a_fusion_is_judged_by_its_lists(shop, parts, tuned):
     )
     asked = reblend.TunedParts(
         store,
-        *(parts[role] for role in ("rows", "query_tower", "dlrm", "items", "days_before")),
+        *(
+            parts[role]
+            for role in ("rows", "query_tower", "dlrm", "added_items", "items", "days_before")
+        ),
         log,
         7,
         "UTC",

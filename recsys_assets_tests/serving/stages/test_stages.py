@@ -180,6 +180,7 @@ def ranker_inputs(count: int, visitors: int = 1) -> dict[str, np.ndarray]:
     return {
         "visitor_cat": random.integers(0, 40, (visitors, 5)).astype(np.int32),
         "visitor_cont": random.normal(size=(visitors, 8)).astype(np.float32),
+        "kept": items[:, 0],
         "item_cat": items,
         "candidate_cont": random.normal(size=(count, 6)).astype(np.float32),
         "item_embeddings": table[items[:, 0]],
@@ -219,7 +220,7 @@ def test_counts_that_do_not_add_up_are_refused(onnx_files, counts, fault):
         )
 
 
-@pytest.mark.parametrize("name", ["item_cat", "item_embeddings"])
+@pytest.mark.parametrize("name", ["kept", "item_cat", "item_embeddings"])
 def test_candidates_without_all_their_features_are_refused(onnx_files, name):
     inputs = ranker_inputs(3)
     with pytest.raises(
@@ -280,6 +281,20 @@ def test_known_items_score_as_new_ones_to_the_bit(onnx_files, rows):
         found, alone = (run(stage, **inputs, kept_counts=counts)["scores"] for stage in (used, new))
         assert found.tobytes() == alone.tobytes()
         np.testing.assert_allclose(found, expected_scores(inputs), atol=1e-6)
+
+
+def test_added_items_are_told_apart_although_the_ranker_knows_none_of_them(onnx_files):
+    """Two items of equal values, out-of-vocabulary, differ by their embeddings alone."""
+    folder = onnx_files / "dlrm_ranking"
+    inputs = ranker_inputs(2)
+    inputs["item_cat"][:] = [2, 5, 5, 5]
+    inputs["kept"] = np.array([43, 44], np.int32)
+    counts = np.array([2], np.int32)
+    stage = DlrmRanking.open(folder, Settings(), version=8)
+    for _ in range(2):  # the second time, from the cache
+        found = run(stage, **inputs, kept_counts=counts)["scores"]
+        np.testing.assert_allclose(found, expected_scores(inputs), atol=1e-6)
+    assert found[0] != found[1]
 
 
 def test_scores_that_are_not_finite_are_refused(onnx_files):
