@@ -255,15 +255,14 @@ def _write_grown(
     table = np.concatenate([table[:first], content.astype(np.float32)])
     np.save(target / EMBEDDING_TABLE, table, allow_pickle=False)
     inputs = item_tower_inputs(grown, frame, set(ids))
+    with np.load(before.aligned.path(ITEM_TOWER_INPUTS), allow_pickle=False) as stored:
+        both = {name: np.concatenate([stored[name], inputs[name]]) for name in stored.files}
+    np.savez(target / ITEM_TOWER_INPUTS, allow_pickle=False, **both)
     vectors = np.zeros((len(ids), c.EMBEDDING_DIM), np.float32)
     if base.rung["name"] == FULL:
         two_tower = store.open(_of_generation(store, base)["faiss_index"]).manifest["inputs"]
         tower = store.open(two_tower["two_tower"]).path(ITEM_TOWER_ONNX)
         vectors = item_vectors(tower, inputs, table)
-    if ITEM_TOWER_INPUTS in before.aligned.manifest["files"]:
-        with np.load(before.aligned.path(ITEM_TOWER_INPUTS), allow_pickle=False) as stored:
-            inputs = {name: np.concatenate([stored[name], inputs[name]]) for name in stored.files}
-        np.savez(target / ITEM_TOWER_INPUTS, allow_pickle=False, **inputs)
     known, known_index = load_vectors(before.vectors)
     added = np.arange(first, first + len(ids), dtype=np.int32)
     np.save(target / "item_vectors.npy", np.concatenate([known, vectors]), allow_pickle=False)

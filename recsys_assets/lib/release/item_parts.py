@@ -37,8 +37,7 @@ class ItemParts:
 
     Attributes:
         workflows: holds transforms.json.
-        aligned: holds embedding_table.npy and item_tower_inputs.npz (no such inputs in a release of
-            a simple rung).
+        aligned: holds embedding_table.npy and item_tower_inputs.npz.
         vectors: holds item_vectors.npy and item_index.npy.
         index: holds index.faiss, and query.npz of a simple rung.
         added: ``fine_tune/items``, which then is all of them; None: they are the generation's.
