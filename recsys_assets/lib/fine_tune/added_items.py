@@ -138,7 +138,7 @@ def write_added_items(
     return {
         "rows": len(known) + entering.height,
         "entered": entering.height,
-        "names": [item if name in (item, None) else f"{item}: {name}" for item, name in named],
+        "names": [f"{item}: {name}" if name and name != item else item for item, name in named],
         "entered_before": len(transforms.get(ADDED_ITEMS, ())),
         "waiting": waiting,
         "left": len(set(known) - set(catalogue[c.ITEM_ID])),
