@@ -233,7 +233,8 @@ class Generation(GenerationInputs):
 
         The retrieval_topk nearest unseen items are ordered by the ranker. Serving widens its search
         until it has as many candidates, so the backfill list plays no part while the index finds
-        all items. Stock and hidden items of today do not apply to past days.
+        all items. Stock and hidden items of today do not apply to past days. Items that left the
+        catalogue count as hidden.
 
         New items have their places, if the release has some.
 
@@ -304,10 +305,8 @@ class Generation(GenerationInputs):
     def _served_by_models(self, queries: Queries, rows: np.ndarray) -> np.ndarray:
         """Return the scores of what retrieval finds, float64 [n, I]."""
         place = self._places(queries)
-        # [n, I']; items outside the catalogue take the added column, unseen
-        seen = np.concatenate([queries.seen(rows), np.zeros((len(rows), 1), bool)], axis=1)[
-            :, place
-        ]
+        # [n, I']; items outside the catalogue take the added column: they are never shown
+        seen = np.concatenate([queries.seen(rows), np.ones((len(rows), 1), bool)], axis=1)[:, place]
         similarity = self._near(queries, rows)
         unseen = np.where(seen, np.float32(-np.inf), similarity)
         found = highest(unseen, self.retrieval_topk)
@@ -318,10 +317,9 @@ class Generation(GenerationInputs):
         nearest = np.full(len(rows), -np.inf, np.float32)
         np.maximum.at(nearest, query, near)
         probability = blend(probability, near, self.retrieval_weight, nearest[query])
-        scores = np.full((len(rows), queries.items + 1), -np.inf)
-        # an item outside the catalogue goes to the last column, which is cut off
+        scores = np.full((len(rows), queries.items), -np.inf)
         scores[query, place[item]] = probability * (1 - _TIE * at)
-        return scores[:, :-1]
+        return scores
 
     def _served_by_sources(
         self, sources: QuerySources, queries: Queries, rows: np.ndarray
@@ -334,7 +332,7 @@ class Generation(GenerationInputs):
         for n, blended in enumerate(sources.blended(queries, rows, self.vocabulary_rows[nearest])):
             own = self._own_row[blended.rows]
             kept = own >= 0
-            kept[kept] = (place[own[kept]] < 0) | ~seen[n, place[own[kept]]]
+            kept[kept] = (place[own[kept]] >= 0) & ~seen[n, place[own[kept]]]
             own, scores = own[kept][: self.retrieval_topk], blended.scores[kept]
             scores = scores[: self.retrieval_topk]
             if len(own) < min(self.retrieval_topk, len(self.index)):
@@ -350,9 +348,9 @@ class Generation(GenerationInputs):
         np.maximum.at(best, query, weighted)
         # float64, as in serving: float32 has no number for the last of a long list
         probability = blend(probability, weighted, 1.0, best[query])
-        scores = np.full((len(rows), queries.items + 1), -np.inf)
+        scores = np.full((len(rows), queries.items), -np.inf)
         scores[query, place[item]] = probability * (1 - _TIE * np.concatenate(ats))
-        return scores[:, :-1]
+        return scores
 
     def _filled(
         self,
@@ -369,6 +367,7 @@ class Generation(GenerationInputs):
         further[known[known >= 0]] = -np.inf
         inside = place >= 0
         further[inside] = np.where(seen[place[inside]], -np.inf, further[inside])
+        further[~inside] = -np.inf
         wanted = self.retrieval_topk - len(own)
         best = highest(further[None], wanted)[0]
         best = best[further[best] > -np.inf]
