@@ -60,7 +60,7 @@ class Moments:
         by_day = {str(one.partition): one for one in subject.features}
         rounds = list(_rounds(queries))
         popularity = {
-            day: _popularity(by_day[previous_day(day)], queries.item_ids)
+            day: clicks_before(by_day[previous_day(day)], queries.item_ids)
             for day in dict.fromkeys(day for day, _ in rounds)
         }
         return cls(
@@ -71,7 +71,7 @@ class Moments:
         )
 
 
-def _popularity(features: Artifact, item_ids: np.ndarray) -> pl.DataFrame:
+def clicks_before(features: Artifact, item_ids: np.ndarray) -> pl.DataFrame:
     """Return {item_id, item_clicks} of a day, 0 for items of the catalogue that came later.
 
     Without a row in the store, serving would take such an item's clicks of the release's own day.
