@@ -401,7 +401,7 @@ def test_lists_of_other_settings_are_not_released(
 
 def tune(home: SimpleNamespace, base: releases.Release, kind: small_models.Kind) -> None:
     """Publish a day's fine-tune: other model weights, with the champion's items."""
-    from recsys_assets.defs.fine_tune import sources
+    from recsys_assets.defs.fine_tune import items, sources
 
     features = home.store.current("features/interactions", NEXT)
     with home.store.stage(
@@ -432,7 +432,7 @@ def tune(home: SimpleNamespace, base: releases.Release, kind: small_models.Kind)
         home.clicked[-64:],
         inputs={"rows": rows},
     )
-    for asset in (sources.sources, sources.blend):
+    for asset in (items.items, sources.sources, sources.blend):
         assert run(home, asset, NEXT).success
 
 
