@@ -388,7 +388,7 @@ def test_fine_tune_promotes_while_requests_go_on_and_rolls_back(walk: Walk, demo
     assert first["release"] != walk.recommend(user)["release"]
     shown = {who: walk.ids(who, top_k=100) for who in (user, "nobody-1", "nobody-2", "nobody-3")}
     assert any(NEW in ids for ids in shown.values()), "the new product is recommended"
-    event = {"user_id": user, "item_id": NEW, "event_type": "View", "device_type": "mobile"}
+    event = {"user_id": "nobody-4", "item_id": NEW, "event_type": "View", "device_type": "mobile"}
     answer = walk.post("/events", {"events": [event]})
     assert answer.status_code == 202, answer.text
     walk.recsys("rollback")
