@@ -60,6 +60,18 @@ def publish_items(store: ArtifactStore, frame: pl.DataFrame) -> Artifact:
         return staged.publish()
 
 
+def without_content(store: ArtifactStore, day: str) -> Artifact:
+    """embeddings/items of a shop that has neither texts nor pictures, so that no PCA was fitted."""
+
+    def publish(kind: str, **inputs: Artifact) -> Artifact:
+        with store.stage(kind, day, inputs=inputs) as staged:
+            (staged.path / "none").touch()
+            return staged.publish()
+
+    image, fitted = publish("embeddings/image"), publish("embeddings/pca")
+    return publish("embeddings/items", image=image, fitted=fitted)
+
+
 @dataclass(frozen=True)
 class Embedded:
     """The embeddings of a catalogue, by the encoders and the PCA of its first version."""

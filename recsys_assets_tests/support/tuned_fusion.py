@@ -33,6 +33,7 @@ from recsys_assets.source_names import (
     YOUNG_ITEMS,
 )
 from recsys_assets_tests.support import small_clicks
+from recsys_assets_tests.support.embedded_shop import without_content
 from recsys_assets_tests.support.seen import publish_rule
 from recsys_assets_tests.support.small_clicks import ITEMS
 from recsys_assets_tests.support.small_rung import DAYS, TRAIN, VALID, write
@@ -78,11 +79,7 @@ def publish_items(store: ArtifactStore, ids: Sequence[str]) -> Artifact:
 
 def _aligned(store: ArtifactStore, workflows: Artifact) -> Artifact:
     """embeddings/aligned of random content; its encoders know neither texts nor pictures."""
-    fitted = files(store, "embeddings/pca", DAYS[-1], none="")
-    image = files(store, "embeddings/image", DAYS[-1], none="")
-    made = {"image": image, "fitted": fitted}
-    embeddings = files(store, "embeddings/items", DAYS[-1], made, none="")
-    inputs = {"workflows": workflows, "embeddings": embeddings}
+    inputs = {"workflows": workflows, "embeddings": without_content(store, DAYS[-1])}
     with store.stage("embeddings/aligned", DAYS[-1], inputs=inputs) as staged:
         shape, index = (3 + len(ITEMS), 128), np.arange(3, 3 + len(ITEMS), dtype=np.int32)
         table = np.random.default_rng(2).normal(size=shape).astype(np.float32)
