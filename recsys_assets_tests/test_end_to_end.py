@@ -325,7 +325,34 @@ def test_the_walls_of_a_bad_day(walk: Walk, demo: dict) -> None:
         bad.unlink()
 
 
+NEW = "brand-new"
+
+
+def land_new_product(walk: Walk) -> None:
+    """Add a product to the catalogue, and import it as the job ``catalogue`` does."""
+    path = walk.home / "landing/catalogue/items.parquet"
+    known = pl.read_parquet(path)
+    new = known[:1].with_columns(
+        item_id=pl.lit(NEW), uuid=pl.lit(NEW), name=pl.lit("A brand new thing")
+    )
+    pl.concat([known, new]).write_parquet(path)
+    code = (
+        "from recsys_assets.operations import jobs\n"
+        "from recsys_assets.settings import get_settings\n"
+        "jobs.run_jobs(get_settings(), [('catalogue', None)])"
+    )
+    subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=PROJECT_ROOT,
+        env=walk.environment,
+        check=True,
+        timeout=900,
+    )
+
+
 def test_fine_tune_promotes_while_requests_go_on_and_rolls_back(walk: Walk, demo: dict) -> None:
+    """The fine-tune also brings a new product into the lists, and the rollback takes it out."""
+    land_new_product(walk)
     user, first = (
         demo["known"]["user_id"],
         walk.recommend(demo["known"]["user_id"], timestamp=int(time.time())),
@@ -359,7 +386,13 @@ def test_fine_tune_promotes_while_requests_go_on_and_rolls_back(walk: Walk, demo
     # release 1 is that of the simple rung, 2 of the full training, 3 of the fine-tune
     assert {seen for _, seen in answers} == {(2, 2), (3, 3)}
     assert first["release"] != walk.recommend(user)["release"]
+    shown = {who: walk.ids(who, top_k=100) for who in (user, "nobody-1", "nobody-2", "nobody-3")}
+    assert any(NEW in ids for ids in shown.values()), "the new product is recommended"
+    event = {"user_id": "nobody-4", "item_id": NEW, "event_type": "View", "device_type": "mobile"}
+    answer = walk.post("/events", {"events": [event]})
+    assert answer.status_code == 202, answer.text
     walk.recsys("rollback")
+    assert NEW not in walk.ids("nobody-1", top_k=100)
     assert walk.recommend(user)["release"] == first["release"]
     assert walk.ids(user, timestamp=moment, device_type="desktop") == reference
 

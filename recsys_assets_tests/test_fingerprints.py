@@ -354,6 +354,10 @@ def test_every_asset_that_writes_has_code(closures: dict[str, set[str]]) -> None
         ),
         ("fine_tune/sources", ["lib.blend.fit", "lib.ladder.fitting", "lib.release.releases"]),
         ("fine_tune/blend", ["lib.blend.kept", "lib.ladder.fusion", "lib.evaluation.generation"]),
+        (
+            "fine_tune/items",
+            ["lib.embeddings.pca", "lib.retrieval.index", "lib.features.item_index"],
+        ),
         ("fine_tune/dlrm", ["lib.fine_tune.fine_tuning"]),
         ("exports/onnx", ["lib.exports.parity"]),
         ("retrieval/item_vectors", ["lib.retrieval.item_vectors"]),

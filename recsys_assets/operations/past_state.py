@@ -26,7 +26,8 @@ from recsys_assets.lib.served_check.moments import Moments
 from recsys_assets.local_time import day_bounds, day_name
 from recsys_assets.serving.events.events import Event
 from recsys_assets.serving.events.visitor_state import VisitorState
-from recsys_assets.settings import VISITOR_DATABASE, Settings
+from recsys_assets.serving.stores.availability import Availability, set_availability
+from recsys_assets.settings import POPULARITY_DATABASE, VISITOR_DATABASE, Settings
 
 _EVENTS = 5_000  # per pipeline
 
@@ -57,6 +58,13 @@ class PastState:
             },
             1,
         )
+
+    def hide(self, items: Sequence[str]) -> None:
+        """Hide items, as the shop does with those that it no longer has."""
+        if items:
+            with visitor_client(self._own, POPULARITY_DATABASE) as client:
+                hidden: dict[str, Availability] = dict.fromkeys(items, "hidden")
+                set_availability(client, hidden)
 
     def set_items(self, day: str) -> None:
         """Write the clicks of all items on the day before a local day."""

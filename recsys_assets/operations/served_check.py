@@ -23,6 +23,7 @@ import numpy as np
 from recsys_assets import columns as c
 from recsys_assets.artifacts import ArtifactStore
 from recsys_assets.files import write_json
+from recsys_assets.lib.evaluation.queries import Queries
 from recsys_assets.lib.release.releases import Release, open_release, seen_rule
 from recsys_assets.lib.served_check.agreement import (
     BLOOM_SHARE,
@@ -38,7 +39,7 @@ from recsys_assets.operations import own_home
 from recsys_assets.operations.past_popularity import PastPopularity
 from recsys_assets.operations.past_state import PastState
 from recsys_assets.partitions import time_zone
-from recsys_assets.release_files import SAMPLING, model_file
+from recsys_assets.release_files import ITEM_IDS_FILE, SAMPLING, model_file
 from recsys_assets.serving.gateway.models import MAX_TOP_K
 from recsys_assets.serving.stages.ordering import OFF, Ordering
 from recsys_assets.serving.stores import poller
@@ -122,6 +123,15 @@ def check_served(
     }
 
 
+def left(release: Release, queries: Queries) -> list[str]:
+    """Return the items of a release that the catalogue of the queries no longer has.
+
+    The evaluation never shows them, so they are hidden in the own home.
+    """
+    known: list[str] = json.loads(release.artifact.path(ITEM_IDS_FILE).read_text())
+    return sorted(set(known) - set(queries.item_ids.tolist()))
+
+
 def diversity(ordering: Ordering) -> str:
     """Return what a release does to a list after its scores; "" nothing.
 
@@ -150,6 +160,7 @@ def _served(
     with own_home.running(own, ["valkey"]):
         state = PastState(own, moments, subject.queries.time_zone)
         popular = PastPopularity.of(own, subject)
+        state.hide(left(release, subject.queries))
         if triton and popular.half_lives:
             minutes = len(subject.queries) * _POLLED / 60
             say(f"each query waits for what was popular then: {minutes:.0f} minutes; see --queries")

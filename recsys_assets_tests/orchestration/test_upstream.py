@@ -186,7 +186,10 @@ def paper(
     for name in fine_tuning.ROLES:
         publish(f"fine_tune/{name}", DAY, rows=rows)
     tuned = {name: store.current(f"fine_tune/{name}", DAY) for name in fine_tuning.ROLES}
-    tuned["sources"] = publish("fine_tune/sources", DAY, rows=rows)
+    tuned["added_items"] = publish("fine_tune/items", DAY, rows=rows)
+    tuned["sources"] = publish(
+        "fine_tune/sources", DAY, rows=rows, added_items=tuned["added_items"]
+    )
     publish("fine_tune/blend", DAY, rows=rows, **tuned)
 
     class PaperPlatform(Platform):

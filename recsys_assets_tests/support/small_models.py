@@ -27,6 +27,7 @@ from recsys_assets.lib.sources.stored import BY_SIMILARITY, JUDGED, SERVED, writ
 from recsys_assets.partitions import train_days
 from recsys_assets.settings import Settings
 from recsys_assets_tests.support import linear_onnx
+from recsys_assets_tests.support.embedded_shop import without_content
 
 Kind = Literal["honest", "permuted", "random"]
 WIDTH = c.EMBEDDING_DIM
@@ -222,7 +223,8 @@ def write_generation(
     with store.stage("features/workflows", as_of, inputs={"train": train}) as staged:
         (staged.path / "transforms.json").write_text(json.dumps(transforms))
         staged.publish()
-    with store.stage("embeddings/aligned", as_of) as staged:
+    content_of = {"embeddings": without_content(store, as_of)}
+    with store.stage("embeddings/aligned", as_of, inputs=content_of) as staged:
         np.savez(staged.path / "item_tower_inputs.npz", **inputs)
         content = np.random.default_rng(0).standard_normal(
             (3 + len(transforms["vocabulary"][c.ITEM_ID]), 2 * WIDTH)

@@ -11,6 +11,7 @@ from recsys_assets.artifacts import Artifact, ArtifactStore
 from recsys_assets.lib.ladder.fitting import write_fitted
 from recsys_assets.lib.ladder.simple_rung import write_simple_rung
 from recsys_assets.release_files import TRANSFORMS
+from recsys_assets_tests.support import tiny_payload
 from recsys_assets_tests.support.seen import publish_rule
 from recsys_assets_tests.support.small_clicks import ITEMS
 
@@ -20,9 +21,20 @@ TRAIN, VALID = DAYS[:9], DAYS[9:]
 
 def workflows_of(store: ArtifactStore, vocabulary: Sequence[str] = ITEMS) -> Artifact:
     with store.stage("features/workflows", DAYS[-1]) as staged:
+        tiny = tiny_payload.transforms()
+        words = {
+            **tiny["vocabulary"],
+            c.ITEM_ID: [*vocabulary],
+            c.USER_ID: ["u0"],
+            c.CATEGORY_L1: ["c"],
+        }
         content = {
-            "vocabulary": {c.ITEM_ID: [*vocabulary], c.USER_ID: ["u0"]},
-            "cardinality": {c.ITEM_ID: c.VOCABULARY_START + len(vocabulary), c.CATEGORY_L1: 4},
+            **tiny,
+            "vocabulary": words,
+            "cardinality": {
+                name: c.VOCABULARY_START + len(values) for name, values in words.items()
+            },
+            "hashed_buckets": {},
             "mean_age": 33.5,
             "look_back_days": 7,
         }

@@ -167,6 +167,7 @@ def of_visitors(rows: dict[str, np.ndarray], at: np.ndarray) -> dict[str, np.nda
 
 def of_candidates(rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {
+        "kept": rows["cat"][:, len(c.QUERY_CATEGORICAL)],
         "item_cat": rows["cat"][:, len(c.QUERY_CATEGORICAL) :],
         "candidate_cont": rows["cont"][:, len(c.QUERY_CONTINUOUS) :],
         "item_embeddings": rows["embeddings"],

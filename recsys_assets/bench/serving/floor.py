@@ -63,7 +63,7 @@ def make(request: dict[str, Any]) -> dict[str, Command]:
     def clicks(order: dict[str, Any]) -> list[tuple[list[int], list[float]]]:
         """Return the known clicks of each request's visitor: rows of the vocabulary, hours."""
         traces = [pipeline.trace(one) for one in asked]
-        found = [Recent.of(one[t.USER_ITEMS.name][0], one[t.USER_AGES.name][0]) for one in traces]
+        found = [Recent.of(one[t.USER_CLICKED.name][0], one[t.USER_AGES.name][0]) for one in traces]
         return [(one.rows.tolist(), one.ages.tolist()) for one in found]
 
     for number in range(min(WARM_UP, len(asked))):

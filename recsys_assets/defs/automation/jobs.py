@@ -176,6 +176,7 @@ fine_tune = dg.define_asset_job(
         ["fine_tune", "rows"],
         ["fine_tune", "query_tower"],
         ["fine_tune", "dlrm"],
+        ["fine_tune", "items"],
         ["fine_tune", "sources"],
         ["fine_tune", "blend"],
         ["fine_tune", "release"],

@@ -1,7 +1,7 @@
 """Define the assets that fine-tune the champion's models on a new day, and their release.
 
-The query tower and the ranker are trained. The item tower and the index stay the same. ``sources``
-beside this module refits the sources.
+The query tower and the ranker are trained. The item tower stays the same. Beside this module,
+``items`` adds the new items of the day, and ``sources`` refits the sources.
 """
 
 import dataclasses
@@ -69,6 +69,7 @@ class FineTuneParts(RowsOfDay):
 
     query_tower: Annotated[Artifact, Upstream("fine_tune/query_tower", SAME)]
     dlrm: Annotated[Artifact, Upstream("fine_tune/dlrm", SAME)]
+    added_items: Annotated[Artifact, Upstream("fine_tune/items", SAME)]
     sources: Annotated[Artifact, Upstream("fine_tune/sources", SAME)]
     blend: Annotated[Artifact, Upstream("fine_tune/blend", SAME)]
     items: Annotated[Artifact, Upstream("raw/items")]
@@ -245,9 +246,10 @@ def release(
 ) -> reporting.Materialized:
     """Builds a fine-tuned release per day and records the gate verdict.
 
-    Reads both fine-tuned models, the refitted sources with their weights, the day's held-out rows
-    and the champion. The release keeps the champion's generation (workflows, item vectors and
-    index). It says which days it has learnt, and which model was carried over.
+    Reads both fine-tuned models, the refitted sources with their weights, the items, the day's
+    held-out rows and the champion. The release keeps the champion's generation (workflows, item
+    vectors and index), to which the new items of the day are added. It says which days it has
+    learnt, and which model was carried over.
     """
     from recsys_assets.lib.gates import fine_tuned
 

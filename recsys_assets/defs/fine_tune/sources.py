@@ -17,6 +17,7 @@ class RefitInputs(TypedDict):
     """Inputs of ``fine_tune/sources``."""
 
     rows: Annotated[Artifact, Upstream("fine_tune/rows", SAME)]
+    added_items: Annotated[Artifact, Upstream("fine_tune/items", SAME)]
     log: Annotated[Sequence[Artifact], Upstream("raw/interactions", partitions.WHOLE_WINDOW)]
     items: Annotated[Artifact, Upstream("raw/items")]
 
@@ -34,6 +35,7 @@ class TunedBlendInputs(TypedDict):
     rows: Annotated[Artifact, Upstream("fine_tune/rows", SAME)]
     query_tower: Annotated[Artifact, Upstream("fine_tune/query_tower", SAME)]
     dlrm: Annotated[Artifact, Upstream("fine_tune/dlrm", SAME)]
+    added_items: Annotated[Artifact, Upstream("fine_tune/items", SAME)]
     sources: Annotated[Artifact, Upstream("fine_tune/sources", SAME)]
     items: Annotated[Artifact, Upstream("raw/items")]
     days_before: Annotated[
@@ -70,8 +72,9 @@ def sources(
 ) -> reporting.Materialized:
     """Refits the champion's sources on the window that ends with a new day, per day.
 
-    Reads the events of the window, and the parameters that the champion's full training chose.
-    Writes tables twice: without the new day, to be judged by it, and with it, to serve.
+    Reads the events of the window, the items of the day's fine-tune, and the parameters that the
+    champion's full training chose. Writes tables twice: without the new day, to be judged by it,
+    and with it, to serve.
     """
     from recsys_assets.lib.fine_tune import refit
 
@@ -79,7 +82,7 @@ def sources(
     inputs = open_inputs(RefitInputs, platform, day)
     require_read(context, platform, partitions.window_days(day, platform.settings))
     base = store.open(inputs["rows"].manifest["inputs"]["champion"])
-    made_from = refit.generation_parts(store, base)
+    made_from = refit.generation_parts(store, base, inputs["added_items"])
     fitted = refit.fitted_before(store, base, platform.settings.allowed_sources)
     params = refit_params(platform)
     built = platform.build(

@@ -6,12 +6,15 @@ import json
 from collections.abc import Sequence
 from datetime import date, timedelta
 
+import numpy as np
+
 from recsys_assets.artifacts import Artifact, ArtifactMissing, ArtifactStore
 from recsys_assets.lib.blend.blend_artifacts import judged_blends
 from recsys_assets.lib.evaluation.latest_clicks import LatestClicks, read_clicks
 from recsys_assets.lib.evaluation.query_sources import QuerySources
 from recsys_assets.lib.features.batch_transform import item_vocabulary
 from recsys_assets.lib.ranking.places import NewItemPlaces
+from recsys_assets.lib.release.item_parts import item_parts
 from recsys_assets.lib.release.releases import Release, open_release
 from recsys_assets.lib.sources.stored import JUDGED, read_blend, read_places, read_young
 from recsys_assets.release_files import CANDIDATE_SOURCES, ITEM_IDS_FILE, MODELS, SAMPLING, YOUNG
@@ -100,6 +103,9 @@ def released_places(
         return None
     learnt = _learnt(store, release, first_day)
     young = read_young((folder if learnt is None else learnt[0].local / JUDGED) / YOUNG)
+    items = len(json.loads(release.artifact.path(ITEM_IDS_FILE).read_text()))
+    # items that a fine-tune added after those tables were fitted are as young as can be
+    young = np.pad(young, (0, items - len(young)), constant_values=True)
     return NewItemPlaces(every, young, sampling["ranking_topk"])
 
 
@@ -112,15 +118,16 @@ def _learnt(
     """
     if first_day is None or first_day > release.day:
         return None
-    made_from = dict(open_release(store, release.generation).artifact.manifest["inputs"])
+    made_from = open_release(store, release.generation).artifact.manifest["inputs"]
     own = release.artifact.manifest["inputs"].get("blend")
-    # the judged tables of a fine-tune are fitted up to the day before its own: on earlier days they
-    # would win by memory, and those of its generation are taken
-    if own is not None and first_day == release.day:
-        made_from["blend"] = own
-    if "blend" not in made_from:
-        return None
     try:
+        # the judged tables of a fine-tune are fitted up to the day before its own: on earlier days
+        # they would win by memory, and those of its generation are taken
+        if own is not None and first_day == release.day:
+            parts = item_parts(store, release)
+            return store.open(own), parts.aligned, parts.workflows
+        if "blend" not in made_from:
+            return None
         blend, aligned, workflows = (
             store.open(made_from[role]) for role in ("blend", "aligned", "workflows")
         )

@@ -20,11 +20,12 @@ from recsys_assets.columns import (
     PRICE,
     VOCABULARY_START,
 )
+from recsys_assets.lib.features.item_index import catalogue_items
 from recsys_assets.lib.features.transforms import Transforms
 
 
 def vocabulary_index(transforms: Mapping[str, Any], column: str) -> dict[str, int]:
-    """Return value → Categorify index (from 3) of a column.
+    """Return value → index (from 3) of a column; items that fine-tunes added come last.
 
     Raises:
         KeyError: the column has no vocabulary.
@@ -35,7 +36,8 @@ def vocabulary_index(transforms: Mapping[str, Any], column: str) -> dict[str, in
             f"transforms.json has no vocabulary of {column!r}, only of {sorted(vocabulary)}; "
             "materialise features/workflows again"
         )
-    return {str(value): VOCABULARY_START + i for i, value in enumerate(vocabulary[column])}
+    values = catalogue_items(transforms) if column == ITEM_ID else vocabulary[column]
+    return {str(value): VOCABULARY_START + i for i, value in enumerate(values)}
 
 
 def item_tower_inputs(
@@ -62,7 +64,7 @@ def item_tower_inputs(
     item_ids, price = items[ITEM_ID], items[PRICE].cast(pl.Float64)
     _check_items(transforms, items)
     compiled = Transforms.from_dict(transforms)
-    index = compiled.vocabulary[ITEM_ID].indices(item_ids.to_list())
+    index = compiled.item_index.indices(item_ids.to_list())
     untrained = np.array([i in without_clicks for i in item_ids.to_list()], bool)
     ids = np.where(untrained, np.int32(OOV_INDEX), index)
     codes = compiled.item_codes(*(items[column].to_list() for column in ITEM_CATEGORICAL[1:]))

@@ -31,9 +31,11 @@ from recsys_assets.lib.evaluation.query_sources import QuerySources
 from recsys_assets.lib.exports import session
 from recsys_assets.lib.features.batch_transform import read_transforms
 from recsys_assets.lib.features.clock import zone_of
+from recsys_assets.lib.features.item_index import catalogue_items
 from recsys_assets.lib.ranking.ordering import LEAST_PROBABILITY, blend
 from recsys_assets.lib.ranking.places import NewItemPlaces
-from recsys_assets.lib.release.releases import Release, open_release
+from recsys_assets.lib.release.item_parts import item_parts
+from recsys_assets.lib.release.releases import Release
 from recsys_assets.lib.retrieval.tables import load_vectors
 from recsys_assets.lib.sources.blend import Blended, retrieved_items
 from recsys_assets.release_files import (
@@ -43,7 +45,6 @@ from recsys_assets.release_files import (
     RANKER_FILE,
     RANKER_ONNX,
     SAMPLING,
-    TRANSFORMS,
     model_file,
 )
 
@@ -79,7 +80,7 @@ class Generation(GenerationInputs):
         vectors: float32 [I', 64].
         index: int [I'], Categorify index of each row of ``vectors``.
         inputs: content of item_tower_inputs.npz (index, cat [I', 4], cont [I', 1]), in any order.
-        table: float32 [cardinality, 128], by Categorify index.
+        table: float32 [at least 3 + I', 128], by Categorify index.
         days_before: ``features/interactions`` of the day before each day of the queries.
         retrieval_weight: of the blend that orders the list, as in ``serving.stages.ordering``.
         retrieval_topk: candidates of the first stage.
@@ -106,11 +107,10 @@ class Generation(GenerationInputs):
         # of equal items the lower index comes first, as in serving's search
         order = np.argsort(index, kind="stable")
         vectors, index = vectors[order], index[order]
-        self.item_ids = np.array(transforms["vocabulary"][c.ITEM_ID])[index - c.VOCABULARY_START]
+        catalogue = catalogue_items(transforms)
+        self.item_ids = np.array(catalogue)[index - c.VOCABULARY_START]
         own = ranker_metrics.rows_of(inputs["index"], index)
-        # the item tower may lack an item's id; the ranker gets all of them, as in serving
-        item_cat = np.concatenate([index[:, None], inputs["cat"][own][:, 1:]], axis=1)
-        super().__init__(transforms, index, item_cat.astype(np.int32), inputs["cont"][own], table)
+        super().__init__(transforms, index, inputs["cat"][own], inputs["cont"][own], table)
         self.vectors = vectors
         self.popularity = DailyPopularity.read(
             days_before, self.item_ids.tolist(), zone_of(transforms)
@@ -119,7 +119,7 @@ class Generation(GenerationInputs):
         self.retrieval_topk, self.sources, self.places = retrieval_topk, sources, places
         self.products: Products = inner_products
         self.vocabulary_rows = np.asarray(index, np.int64) - c.VOCABULARY_START
-        self._own_row = np.full(len(transforms["vocabulary"][c.ITEM_ID]), -1, np.int64)
+        self._own_row = np.full(len(catalogue), -1, np.int64)
         self._own_row[self.vocabulary_rows] = np.arange(len(index))
         self._query_tower, self._ranker = (
             session.open_model(query_tower),
@@ -166,27 +166,24 @@ class Generation(GenerationInputs):
         retrieval_topk: int = RETRIEVAL_TOPK,
         sources: QuerySources | None = None,
         places: NewItemPlaces | None = None,
+        added: Artifact | None = None,
     ) -> Generation:
-        """Open a release, full or fine-tuned, with the item tables of its generation.
+        """Open a release, full or fine-tuned, with its item tables.
+
+        added: see ``item_parts``.
 
         Raises:
             ArtifactMissing: a part of the generation no longer exists.
         """
-        made_from = open_release(store, release.generation).artifact.manifest["inputs"]
-        rows, index = load_vectors(
-            store.open(store.open(made_from["faiss_index"]).manifest["inputs"]["item_vectors"])
-        )
-        payload = release.artifact
-        transforms = json.loads(
-            payload.path(model_file("nvt_user_transform", TRANSFORMS)).read_text()
-        )
+        parts, payload = item_parts(store, release, added), release.artifact
+        rows, index = load_vectors(parts.vectors)
         return cls(
-            transforms=transforms,
+            transforms=read_transforms(parts.workflows),
             query_tower=payload.path(model_file(QUERY_TOWER, MODEL)),
             ranker=payload.path(RANKER_FILE),
             vectors=rows,
             index=index,
-            **item_side(store.open(made_from["aligned"])),
+            **item_side(parts.aligned),
             days_before=days_before,
             retrieval_weight=json.loads(
                 payload.path(model_file("softmax_sampling", SAMPLING)).read_text()
@@ -236,7 +233,8 @@ class Generation(GenerationInputs):
 
         The retrieval_topk nearest unseen items are ordered by the ranker. Serving widens its search
         until it has as many candidates, so the backfill list plays no part while the index finds
-        all items. Stock and hidden items of today do not apply to past days.
+        all items. Stock and hidden items of today do not apply to past days. Items that left the
+        catalogue count as hidden.
 
         New items have their places, if the release has some.
 
@@ -307,10 +305,8 @@ class Generation(GenerationInputs):
     def _served_by_models(self, queries: Queries, rows: np.ndarray) -> np.ndarray:
         """Return the scores of what retrieval finds, float64 [n, I]."""
         place = self._places(queries)
-        # [n, I']; items outside the catalogue take the added column, unseen
-        seen = np.concatenate([queries.seen(rows), np.zeros((len(rows), 1), bool)], axis=1)[
-            :, place
-        ]
+        # [n, I']; items outside the catalogue take the added column: they are never shown
+        seen = np.concatenate([queries.seen(rows), np.ones((len(rows), 1), bool)], axis=1)[:, place]
         similarity = self._near(queries, rows)
         unseen = np.where(seen, np.float32(-np.inf), similarity)
         found = highest(unseen, self.retrieval_topk)
@@ -321,10 +317,9 @@ class Generation(GenerationInputs):
         nearest = np.full(len(rows), -np.inf, np.float32)
         np.maximum.at(nearest, query, near)
         probability = blend(probability, near, self.retrieval_weight, nearest[query])
-        scores = np.full((len(rows), queries.items + 1), -np.inf)
-        # an item outside the catalogue goes to the last column, which is cut off
+        scores = np.full((len(rows), queries.items), -np.inf)
         scores[query, place[item]] = probability * (1 - _TIE * at)
-        return scores[:, :-1]
+        return scores
 
     def _served_by_sources(
         self, sources: QuerySources, queries: Queries, rows: np.ndarray
@@ -337,7 +332,7 @@ class Generation(GenerationInputs):
         for n, blended in enumerate(sources.blended(queries, rows, self.vocabulary_rows[nearest])):
             own = self._own_row[blended.rows]
             kept = own >= 0
-            kept[kept] = (place[own[kept]] < 0) | ~seen[n, place[own[kept]]]
+            kept[kept] = (place[own[kept]] >= 0) & ~seen[n, place[own[kept]]]
             own, scores = own[kept][: self.retrieval_topk], blended.scores[kept]
             scores = scores[: self.retrieval_topk]
             if len(own) < min(self.retrieval_topk, len(self.index)):
@@ -353,9 +348,9 @@ class Generation(GenerationInputs):
         np.maximum.at(best, query, weighted)
         # float64, as in serving: float32 has no number for the last of a long list
         probability = blend(probability, weighted, 1.0, best[query])
-        scores = np.full((len(rows), queries.items + 1), -np.inf)
+        scores = np.full((len(rows), queries.items), -np.inf)
         scores[query, place[item]] = probability * (1 - _TIE * np.concatenate(ats))
-        return scores[:, :-1]
+        return scores
 
     def _filled(
         self,
@@ -372,6 +367,7 @@ class Generation(GenerationInputs):
         further[known[known >= 0]] = -np.inf
         inside = place >= 0
         further[inside] = np.where(seen[place[inside]], -np.inf, further[inside])
+        further[~inside] = -np.inf
         wanted = self.retrieval_topk - len(own)
         best = highest(further[None], wanted)[0]
         best = best[further[best] > -np.inf]

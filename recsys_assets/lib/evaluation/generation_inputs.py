@@ -26,9 +26,9 @@ class GenerationInputs:
     Args:
         transforms: content of transforms.json.
         index: int [I'], Categorify index of each item.
-        item_cat: int32 [I', 4], of each item.
+        item_cat: int32 [I', 4], of each item; its ids are replaced by what the models take.
         item_cont: float32 [I', 1], of each item.
-        table: float32 [cardinality, 128], by Categorify index.
+        table: float32 [at least 3 + I', 128], by Categorify index.
     """
 
     def __init__(
@@ -41,7 +41,10 @@ class GenerationInputs:
     ) -> None:
         self.transform: RowTransform = BatchTransform(transforms)
         self.index, self.table = index, table
-        self.item_cat, self.item_cont = item_cat, item_cont
+        # the item tower may lack an item's id; the ranker gets all of them, as in serving
+        ids = self.transform.transforms.of_models(np.asarray(index, np.int32))
+        self.item_cat = np.concatenate([ids[:, None], item_cat[:, 1:]], axis=1).astype(np.int32)
+        self.item_cont = item_cont
 
     def query_inputs(self, frame: pl.DataFrame) -> Inputs:
         """Make the inputs of the query tower.
@@ -100,8 +103,18 @@ class GenerationInputs:
         return {
             "cat": cat,
             "cont": _pack(rows, c.RANKER_CONTINUOUS, np.float32),
-            "embeddings": self.table[cat[:, _ITEM]],
+            "embeddings": self.table[self._table_rows(frame, cat[:, _ITEM])],
         }
+
+    def _table_rows(self, frame: pl.DataFrame, known: np.ndarray) -> np.ndarray:
+        """Return the row of the table of each exposure's item, int32 [N].
+
+        known: int32 [N], the models' item ids, which do not tell added items apart.
+        """
+        transforms = self.transform.transforms
+        if not transforms.added_items:
+            return known
+        return transforms.item_index.indices(frame[c.ITEM_ID].to_list())
 
 
 def _pack(rows: pl.DataFrame, names: Sequence[str], dtype: type) -> np.ndarray:

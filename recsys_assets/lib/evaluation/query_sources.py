@@ -78,4 +78,7 @@ class QuerySources:
         for recent, found, part in zip(
             recents(self.latest, queries, rows, half_lives), retrieved, fold.tolist(), strict=True
         ):
-            yield self.blends[part].of(recent, found[found >= 0])
+            blend = self.blends[part]
+            # items that a fine-tune added after the blend was fitted are no candidates of it
+            known = (found >= 0) & (found < len(blend.young))
+            yield blend.of(recent, found[known])

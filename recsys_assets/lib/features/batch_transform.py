@@ -45,6 +45,7 @@ from recsys_assets.columns import (
     VOCABULARY_START,
 )
 from recsys_assets.lib.features.clock import clock_features
+from recsys_assets.lib.features.item_index import catalogue_items
 from recsys_assets.lib.features.transforms import (
     Transforms,
     Vocabulary,
@@ -373,6 +374,8 @@ def read_transforms(workflows: Artifact) -> dict[str, Any]:
 
 
 def item_vocabulary(workflows: Artifact) -> list[str]:
-    """Return the item ids of a generation; item n has Categorify index 3 + n."""
-    found: list[str] = read_transforms(workflows)["vocabulary"][ITEM_ID]
-    return found
+    """Return the item ids of a generation; item n has Categorify index 3 + n.
+
+    workflows: ``features/workflows``, or ``fine_tune/items``, whose added items come last.
+    """
+    return catalogue_items(read_transforms(workflows))

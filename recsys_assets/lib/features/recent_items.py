@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import numpy as np
 
 from recsys_assets.columns import ITEM_HISTORY, MISSING
-from recsys_assets.lib.features.transforms import TransformsInvalid, Vocabulary
+from recsys_assets.lib.features.transforms import TransformsInvalid
+
+
+class Indexed(Protocol):
+    """Gives the index of an item, as ``Vocabulary`` and ``ItemIndex`` do."""
+
+    def index(self, value: str | None) -> int:
+        """Return the index of an item."""
 
 
 def recent_items(
-    vocabulary: Vocabulary, items: np.ndarray, ages: np.ndarray, counts: list[int]
+    vocabulary: Indexed, items: np.ndarray, ages: np.ndarray, counts: list[int]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return B visitors' latest items and their ages.
 
     Args:
-        vocabulary: of item_id.
+        vocabulary: of item_id; the models' or the catalogue's.
         items: item_id of all visitors' clicks, "" where unknown, visitor after visitor, each
             oldest first.
         ages: float32, hours since each click.
@@ -27,6 +36,7 @@ def recent_items(
     Raises:
         TransformsInvalid: the counts do not add up to the number of items.
 
+    >>> from recsys_assets.lib.features.transforms import Vocabulary
     >>> indices, hours = recent_items(
     ...     Vocabulary("item_id", ["a", "b"]),
     ...     np.array(["a", "b", "a"]),

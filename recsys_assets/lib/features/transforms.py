@@ -15,6 +15,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ from recsys_assets.columns import (
 )
 from recsys_assets.files import read_json
 from recsys_assets.lib.features.clock import clock_features, zone_of
+from recsys_assets.lib.features.item_index import ADDED_ITEMS, ItemIndex
 from recsys_assets.lib.features.normalizer import Normalizer
 from recsys_assets.local_time import UTC, UnknownTimeZone, offsets
 
@@ -197,6 +199,7 @@ class Transforms:
     age_bucket_index: np.ndarray  # int32 [B + 1]: bucket number → index of age_binned
     mean_age: np.float32
     time_zone: str = UTC  # of hour and weekday
+    added_items: tuple[str, ...] = ()  # ids that fine-tunes added, after the vocabulary's
 
     @classmethod
     def read(cls, path: Path) -> Transforms:
@@ -244,7 +247,7 @@ class Transforms:
         buckets = vocabulary[AGE_BINNED].indices(
             str(bucket) for bucket in range(len(boundaries) + 1)
         )
-        return cls(
+        made = cls(
             vocabulary,
             normalizers["age"],
             normalizers["price_log"],
@@ -252,7 +255,23 @@ class Transforms:
             buckets,
             mean_age,
             zone,
+            tuple(content.get(ADDED_ITEMS, ())),
         )
+        if made.added_items:  # computed and refused here, not at the first request
+            try:
+                _ = made.item_index
+            except ValueError as error:
+                raise TransformsInvalid(f"transforms.json: {error}") from error
+        return made
+
+    @cached_property
+    def item_index(self) -> ItemIndex:
+        """The indices of all items, those that fine-tunes added among them."""
+        return ItemIndex(self.vocabulary[ITEM_ID], self.added_items)
+
+    def of_models(self, index: np.ndarray) -> np.ndarray:
+        """Return what the models take for items of the catalogue; see ``ItemIndex.of_models``."""
+        return self.item_index.of_models(index) if self.added_items else index
 
     def fill_age(self, age: np.ndarray) -> np.ndarray:
         """Replace NaN by the training users' mean age; float32 [N]."""
@@ -352,7 +371,7 @@ class Transforms:
         """Transform N items.
 
         Args:
-            index: item indices, [N].
+            index: item indices of the catalogue, [N].
             codes: [N, 3], from ``item_codes``.
             numbers: float32 [N, 2] price (NaN: unknown), item_clicks.
 
@@ -363,7 +382,7 @@ class Transforms:
             np.empty((len(index), len(ITEM_CATEGORICAL)), np.int32),
             np.empty((len(index), 2), np.float32),
         )
-        cat[:, 0], cat[:, 1:] = index, codes
+        cat[:, 0], cat[:, 1:] = self.of_models(index), codes
         cont[:, 0], cont[:, 1] = self.price_log_norm(numbers[:, 0]), log_count(numbers[:, 1])
         return cat, cont
 

@@ -49,6 +49,7 @@ class TunedParts:
         rows: ``fine_tune/rows``.
         query_tower: ``fine_tune/query_tower``.
         dlrm: ``fine_tune/dlrm``.
+        added_items: ``fine_tune/items``.
         items: ``raw/items``.
         days_before: ``features/interactions`` of the day before.
         interactions: ``raw/interactions`` of the day and of the days that its queries look back on.
@@ -61,6 +62,7 @@ class TunedParts:
     rows: Artifact
     query_tower: Artifact
     dlrm: Artifact
+    added_items: Artifact
     items: Artifact
     days_before: Sequence[Artifact]
     interactions: Sequence[Artifact]
@@ -93,10 +95,14 @@ class TunedParts:
         return judging.held_out_queries(inputs, exposures, day, self.seed, self.time_zone)
 
     def generation(self) -> Generation:
-        """Return the champion's generation with the models of the fine-tune, without sources."""
+        """Return the champion with the models and items of the fine-tune, without sources."""
         base = self.base
         before = Generation.of_release(
-            self.store, base, self.days_before, retrieval_topk=self.retrieval_topk
+            self.store,
+            base,
+            self.days_before,
+            retrieval_topk=self.retrieval_topk,
+            added=self.added_items,
         )
         tuned = before.with_models(
             self.query_tower.path(QUERY_TOWER_ONNX), self.dlrm.path(RANKER_ONNX)
@@ -122,6 +128,7 @@ def write_tuned_blend(
     rows: Artifact,
     query_tower: Artifact,
     dlrm: Artifact,
+    added_items: Artifact,
     sources: Artifact,
     items: Artifact,
     days_before: Sequence[Artifact],
@@ -144,6 +151,7 @@ def write_tuned_blend(
         rows: see ``TunedParts``.
         query_tower: see ``TunedParts``.
         dlrm: see ``TunedParts``.
+        added_items: see ``TunedParts``.
         sources: ``fine_tune/sources``.
         items: see ``TunedParts``.
         days_before: see ``TunedParts``.
@@ -163,6 +171,7 @@ def write_tuned_blend(
         rows,
         query_tower,
         dlrm,
+        added_items,
         items,
         days_before,
         interactions,
@@ -192,7 +201,7 @@ def write_tuned_blend(
             settle=kept_unless_surely_better(served, seed, retrieval_topk),
             kept_places=0 if places is None else places.every,
         )
-    rung = released_rung(store, tuned.base, interactions)
+    rung = released_rung(store, tuned.base, interactions, added_items)
     held_out = HeldOutClicks.asked_of(parts, rung, latest, asked, retrieval_topk)
     new_items = decide(
         new_item_places,

@@ -22,19 +22,13 @@ from recsys_assets.lib.figures.tables import markdown_table
 from recsys_assets.lib.ladder import fitting
 from recsys_assets.lib.raw.rows import scan_interactions
 from recsys_assets.lib.release import releases
+from recsys_assets.lib.release.item_parts import FittedTo, item_parts
 from recsys_assets.lib.sources.stored import SERVED
 from recsys_assets.release_files import EMBEDDING_TABLE
 from recsys_assets.source_names import ITEM_TO_ITEM, SOURCE_NAMES
 
 #: Item ids of the window's clicks, most clicked first: the backfill list of the release.
 POPULARITY_FILE = "popularity.parquet"
-
-
-class GenerationParts(TypedDict):
-    """Holds the parts of a generation that its sources are fitted to."""
-
-    workflows: Artifact
-    aligned: Artifact
 
 
 class RefitFigures(TypedDict):
@@ -52,13 +46,17 @@ class Refitted(TypedDict):
     sources: dict[str, RefitFigures]
 
 
-def generation_parts(store: ArtifactStore, base: Artifact) -> GenerationParts:
-    """Return workflows and embeddings of the generation that a release belongs to."""
-    made_from = _generation(store, base).manifest["inputs"]
-    return {
-        "workflows": store.open(made_from["workflows"]),
-        "aligned": store.open(made_from["aligned"]),
-    }
+def generation_parts(
+    store: ArtifactStore, base: Artifact, added: Artifact | None = None
+) -> FittedTo:
+    """Return the vocabulary and embeddings of a release, with the items that a day adds.
+
+    Args:
+        store: of the artifacts.
+        base: a release.
+        added: ``fine_tune/items`` of a fine-tune that starts from it.
+    """
+    return item_parts(store, releases.read_release(base), added).fitted_to
 
 
 def fitted_before(
@@ -105,8 +103,8 @@ def write_sources(
         fitted: of ``fitted_before``.
         log: ``raw/interactions`` of the window, the new day last.
         items: ``raw/items``.
-        workflows: ``features/workflows`` of the generation, for the vocabulary.
-        aligned: ``embeddings/aligned`` of the generation, for the content of items.
+        workflows: of ``generation_parts``, for the vocabulary.
+        aligned: of ``generation_parts``, for the content of items.
         target: folder of the files: one folder per source.
         day: the new day, ISO.
         seed: of the fits.

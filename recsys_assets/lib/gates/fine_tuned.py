@@ -32,6 +32,7 @@ from recsys_assets.lib.gates.limits import Limits
 from recsys_assets.lib.gates.verdicts import JudgedRelease, write_verdict
 from recsys_assets.lib.ladder.released import released_rung, rung_scorer
 from recsys_assets.lib.release import build, releases
+from recsys_assets.lib.release.item_parts import ADDED, holds_items
 from recsys_assets.lib.release.releases import champion_artifact
 from recsys_assets.lib.release.rung import FULL
 from recsys_assets.release_files import PARITY, QUERY_TOWER_ONNX, RANKER_ONNX
@@ -63,17 +64,22 @@ def fine_tune_inputs(
         ReleaseError: a part was made from other rows, or the blend from other models.
     """
     rows, blend, day = parts["rows"], parts["blend"], str(parts["rows"].partition)
-    for name in (*fine_tuning.ROLES, "sources", "blend"):
+    for name in (*fine_tuning.ROLES, "sources", "blend", ADDED):
         if parts[name].manifest["inputs"]["rows"]["digest"] != rows.digest:
             raise releases.ReleaseError(
-                f"fine_tune/{name} [{day}] was made from other rows; materialise it again"
+                f"{parts[name].kind} [{day}] was made from other rows; materialise it again"
             )
-    for name in (*fine_tuning.ROLES, "sources"):
+    for name in (*fine_tuning.ROLES, "sources", ADDED):
         if blend.manifest["inputs"][name]["digest"] != parts[name].digest:
             raise releases.ReleaseError(
-                f"fine_tune/blend [{day}] was made from another fine_tune/{name}; materialise it "
+                f"fine_tune/blend [{day}] was made from another {parts[name].kind}; materialise it "
                 "again"
             )
+    if parts["sources"].manifest["inputs"][ADDED]["digest"] != parts[ADDED].digest:
+        raise releases.ReleaseError(
+            f"fine_tune/sources [{day}] was made from another {parts[ADDED].kind}; materialise it "
+            "again"
+        )
     inputs = {
         **parts,
         "base": store.open(rows.manifest["inputs"]["champion"]),
@@ -112,6 +118,7 @@ def write_fine_tune_verdict(
         inputs["rows"],
         inputs["query_tower"],
         inputs["dlrm"],
+        inputs["added_items"],
         inputs["items"],
         inputs["days_before"],
         inputs["interactions"],
@@ -199,7 +206,7 @@ def _of_fusion(
 ) -> Evidence:
     """Return the evidence on the refitted sources of a fusion, whose models stay."""
     store, release = parts.store, parts.base
-    rung = released_rung(store, release, inputs["interactions"])
+    rung = released_rung(store, release, inputs["interactions"], inputs["added_items"])
     aligned = store.open(inputs["sources"].manifest["inputs"]["aligned"])
     blends = judged_blends(inputs["blend"].local, aligned)
     tuned = fused_scorer(
@@ -252,12 +259,14 @@ def fine_tuned_release(
         query_tower=inputs["query_tower"],
         ranker=inputs["dlrm"],
         blend=inputs["blend"],
+        added=inputs[ADDED] if holds_items(inputs[ADDED]) else None,
         popularity=refit.popular_items(inputs["sources"]),
         item_clicks=dict(clicks.select(c.ITEM_ID, c.ITEM_CLICKS).iter_rows()),
         gate=verdict.metrics["gate"],
         metrics={
             "carried": [name for name in fine_tuning.ROLES if inputs[name].metrics.get("carried")],
             "blend": {"chosen": choice["chosen"], "why": choice["why"]},
+            "items": {name: inputs[ADDED].metrics[name] for name in ("entered", "names")},
             "evidence": verdict.metrics["evidence"],
         },
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -12,12 +11,13 @@ from recsys_assets.lib.evaluation.inner_products import Products, inner_products
 from recsys_assets.lib.evaluation.latest_clicks import read_clicks
 from recsys_assets.lib.evaluation.list_metrics import Scorer
 from recsys_assets.lib.evaluation.placed import PlacedScorer
+from recsys_assets.lib.features.batch_transform import item_vocabulary
 from recsys_assets.lib.ladder.fusion import FusedScorer
 from recsys_assets.lib.ladder.item_to_item import ItemToItem
 from recsys_assets.lib.ladder.scorer import RungScorer
-from recsys_assets.lib.release.releases import Release, open_release
+from recsys_assets.lib.release.item_parts import item_parts
+from recsys_assets.lib.release.releases import Release
 from recsys_assets.lib.release.rung import FUSION
-from recsys_assets.release_files import ITEM_IDS_FILE
 
 
 def rung_scorer(
@@ -51,12 +51,13 @@ def rung_scorer(
     return scorer if places is None else PlacedScorer(scorer, places, vocabulary, retrieval_topk)
 
 
-def released_rung(store: ArtifactStore, release: Release, log: Sequence[Artifact]) -> RungScorer:
+def released_rung(
+    store: ArtifactStore, release: Release, log: Sequence[Artifact], added: Artifact | None = None
+) -> RungScorer:
     """Return the simple rung of a release alone, without sources and places.
 
-    Arguments as for ``rung_scorer``. A fine-tune has the rung of its generation.
+    Arguments as for ``rung_scorer`` and ``item_parts``. A fine-tune has the rung of its generation.
     """
-    vocabulary = json.loads(release.artifact.path(ITEM_IDS_FILE).read_text())
-    made_from = open_release(store, release.generation).artifact.manifest["inputs"]
-    model = ItemToItem.read(store.open(made_from["faiss_index"]), vocabulary)
+    parts = item_parts(store, release, added)
+    model = ItemToItem.read(parts.index, item_vocabulary(parts.workflows))
     return RungScorer.of(release.rung["name"], model, read_clicks(log), release.look_back_days)

@@ -23,6 +23,8 @@ from recsys_assets.lib.release.contents import (
     refresh,
     write_contents,
 )
+from recsys_assets.lib.release.grown import GROWN, display_of, item_files, write_item_files
+from recsys_assets.lib.release.item_parts import ADDED, entered
 from recsys_assets.lib.release.learnt import LearntDays, of_fine_tune, of_training
 from recsys_assets.lib.release.numbers import allocate_number
 from recsys_assets.lib.release.one_generation import references, require_one_generation
@@ -32,7 +34,6 @@ from recsys_assets.lib.release.releases import (
     RELEASE,
     ReleaseError,
     open_release,
-    read_display,
     read_release,
 )
 from recsys_assets.lib.release.rung import FULL, OLDER, WITH_SOURCES, Rung
@@ -188,9 +189,12 @@ def build_fine_tune_release(
     popularity: Sequence[str],
     item_clicks: Mapping[str, float],
     gate: Verdict | None,
+    added: Artifact | None = None,
     metrics: Mapping[str, Any] | None = None,
 ) -> Artifact:
     """Assemble the release of a fine-tune: the generation with new models, sources and weights.
+
+    Its items are those of ``base``, and the new ones of the day.
 
     Args:
         store: of the artifacts.
@@ -202,6 +206,7 @@ def build_fine_tune_release(
         popularity: as for ``build_release``.
         item_clicks: as for ``build_release``, of the day that was learnt.
         gate: as for ``build_release``.
+        added: ``fine_tune/items``, where the release has more items than its generation.
         metrics: as for ``build_release``.
 
     Returns:
@@ -209,9 +214,11 @@ def build_fine_tune_release(
 
     Raises:
         ReleaseError: tower, ranker or blend were made with another generation's parts, the
-            generation is of an older form, or the verdict is malformed.
+            generation is of an older form, the base has items that ``added`` lacks, or the verdict
+            is malformed.
     """
-    generation = open_release(store, read_release(base).generation)
+    tuned = read_release(base)
+    generation = open_release(store, tuned.generation)
     if not generation.of_this_form:
         raise ReleaseError(
             f"generation {generation.number} was built by an older version of this code and lacks "
@@ -231,7 +238,15 @@ def build_fine_tune_release(
         "query_tower": query_tower,
         "ranker": ranker,
         "blend": blend,
+        **({ADDED: added} if added is not None else {}),
     }
+    if ADDED in base.manifest["inputs"] and added is None:
+        raise ReleaseError(
+            f"release {tuned.number} has items that earlier fine-tunes added, which this one "
+            "lacks; materialise fine_tune/items again"
+        )
+    # the item files of the base are its generation's, unless earlier fine-tunes added items
+    before, new = tuned if ADDED in base.manifest["inputs"] else generation, entered(added)
     params = {
         "kind": "fine_tune",
         "day": day,
@@ -245,28 +260,32 @@ def build_fine_tune_release(
         return existing
     number = allocate_number(store)
     learnt_days = of_fine_tune(
-        store, read_release(base).learnt_days, {"query_tower": query_tower, "ranker": ranker}, blend
+        store, tuned.learnt_days, {"query_tower": query_tower, "ranker": ranker}, blend
     )
     own = learnt_files(query_tower, ranker)
-    replaced = {RELEASE_FILE, DISPLAY_FILE, *own}
+    replaced = {RELEASE_FILE, DISPLAY_FILE, *own, *(() if new is None else item_files())}
     kept = [
         name
-        for name in generation.artifact.manifest["files"]
+        for name in before.artifact.manifest["files"]
         if name not in replaced and not is_refreshed(name)
     ]
     with store.stage(
         RELEASE, f"{number:06d}", code_version=code(), inputs=inputs, params=params
     ) as staged:
         for name in kept:
-            place(generation.artifact.path(name), staged.path / name)
-        refresh(staged.path, generation, blend, popularity, item_clicks)
+            place(before.artifact.path(name), staged.path / name)
+        if added is not None and new is not None:
+            write_item_files(staged.path, before, added)
+        refresh(staged.path, generation, before, new, blend, popularity, item_clicks)
+        shown = display_of(before, new)
         dump(
             staged.path / DISPLAY_FILE,
-            {"release": number, "rung": generation.rung["name"], "items": read_display(generation)},
+            {"release": number, "rung": generation.rung["name"], "items": shown},
         )
         for name, path in own.items():
             place(path, staged.path / name)
-        versions = {**generation.versions, **dict.fromkeys(REFRESHED, number)}
+        changed = (*REFRESHED, *(() if new is None else GROWN))
+        versions = {**before.versions, **dict.fromkeys(changed, number)}
         _dump_release(
             staged.path,
             number,

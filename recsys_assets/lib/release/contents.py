@@ -136,6 +136,8 @@ def is_refreshed(name: str) -> bool:
 def refresh(
     folder: Path,
     generation: Release,
+    before: Release,
+    new: pl.DataFrame | None,
     blend: Artifact,
     popularity: Sequence[str],
     item_clicks: Mapping[str, float],
@@ -144,7 +146,9 @@ def refresh(
 
     Args:
         folder: of the release.
-        generation: the release whose other files the fine-tune has.
+        generation: the release that started the generation.
+        before: the release whose items the fine-tune has.
+        new: RAW_ITEMS, the items that it adds; None: none.
         blend: ``fine_tune/blend``.
         popularity: item ids, most popular first.
         item_clicks: item id → clicks on the day that was learnt.
@@ -157,11 +161,15 @@ def refresh(
         "new_item_places": place_young(blend, folder),
     }
     dump(folder / model_file(SAMPLER, SAMPLING), sampling)
-    item_ids = read_json(old.path(ITEM_IDS_FILE))
+    item_ids = read_json(before.artifact.path(ITEM_IDS_FILE))
+    if new is not None:
+        item_ids += new[columns.ITEM_ID].to_list()
     for model in models_with(POPULARITY):
         dump(folder / model_file(model, POPULARITY), popularity_indices(popularity, item_ids))
     for model in models_with(SNAPSHOT):
-        items = read_json(old.path(model_file(model, SNAPSHOT)))
+        items = read_json(before.artifact.path(model_file(model, SNAPSHOT)))
+        if new is not None:
+            items |= item_snapshot(new, item_clicks)
         for item, row in items.items():
             row[columns.ITEM_CLICKS] = float(item_clicks.get(item, 0.0))
         dump(folder / model_file(model, SNAPSHOT), items)

@@ -243,6 +243,29 @@ def trials_table(trials: list[Trial], chosen: Trial) -> list[dict[str, Any]]:
     return [{**asdict(trial), "chosen": trial == chosen} for trial in trials]
 
 
+def add_to_index(index: Any, vectors: np.ndarray, ids: np.ndarray) -> None:
+    """Add items to an index of any kind; the vectors and ids that it has stay as they are.
+
+    Args:
+        index: of ``build_index`` or ``load_index``.
+        vectors: float32 [A, D].
+        ids: integer [A], unique, each above every id of the index.
+
+    Raises:
+        ValueError: shapes disagree, an id repeats, or a value is not finite.
+    """
+    ids, vectors = np.asarray(ids, np.int64), np.ascontiguousarray(vectors, np.float32)
+    if vectors.ndim != 2 or vectors.shape[1] != index.d or ids.shape != (len(vectors),):
+        raise ValueError(
+            f"vectors {vectors.shape} and ids {ids.shape} must be [A, {index.d}] and [A]"
+        )
+    if len(np.unique(ids)) != len(ids) or ids.min(initial=index.ntotal) < index.ntotal:
+        raise ValueError(f"ids repeat, or one of them is already one of the {index.ntotal} items")
+    if not np.isfinite(vectors).all():
+        raise ValueError("vectors hold values that are not finite; check the item tower")
+    index.add_with_ids(vectors, ids)
+
+
 def save_index(index: Any, path: Path) -> None:
     """Write the index atomically: a reader sees the old file or the new one."""
     import faiss

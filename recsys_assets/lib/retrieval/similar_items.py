@@ -42,11 +42,39 @@ def similar_items(index: Path, items: int, neighbours: int = NEIGHBOURS) -> np.n
     similar = np.full((items, width - 1), -1, np.int32)
     for start in range(0, len(ids), _CHUNK):
         own = ids[start : start + _CHUNK]
-        _, found = opened.search(vectors(own), width)
-        # Move the item itself to the end; the order of the others stays.
-        last = np.argsort(found == own[:, None], axis=1, kind="stable")
-        similar[own - VOCABULARY_START] = np.take_along_axis(found, last, axis=1)[:, :-1]
+        similar[own - VOCABULARY_START] = _nearest(opened, own, vectors(own), width)
     return similar
+
+
+def similar_to(index: Path, first: int, width: int) -> np.ndarray:
+    """Return the rows of ``similar_items`` of the items that were added to an index.
+
+    Args:
+        index: path of index.faiss.
+        first: Categorify index of the first added item.
+        width: of the rows.
+
+    Returns:
+        int32 [A, width], as ``similar_items``; the nearest may be added items too.
+    """
+    opened = load_index(index)
+    _narrow(opened)
+    ids, vectors = _content(opened)
+    added = np.sort(ids[ids >= first])
+    similar = np.full((len(added), width), -1, np.int32)
+    for start in range(0, len(added), _CHUNK):
+        own = added[start : start + _CHUNK]
+        found = _nearest(opened, own, vectors(own), min(width + 1, len(ids)))
+        similar[start : start + len(own), : found.shape[1]] = found
+    return similar
+
+
+def _nearest(opened: Any, own: np.ndarray, vectors: np.ndarray, width: int) -> np.ndarray:
+    """Return the ids of the ``width`` - 1 nearest others of items [n], best first."""
+    _, found = opened.search(vectors, width)
+    # Move the item itself to the end; the order of the others stays.
+    last = np.argsort(found == own[:, None], axis=1, kind="stable")
+    return np.asarray(np.take_along_axis(found, last, axis=1)[:, :-1])
 
 
 def _narrow(index: Any) -> None:

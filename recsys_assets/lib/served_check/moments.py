@@ -32,7 +32,7 @@ class Moments:
             days before. Each once per day.
         rounds: queries that are asked together, in the order of time: of one local day, and of
             distinct visitors.
-        popularity: local day → ``item_popularity`` of the day before.
+        popularity: local day → ``item_popularity`` of the day before, of all items.
     """
 
     visitors: pl.DataFrame
@@ -60,7 +60,7 @@ class Moments:
         by_day = {str(one.partition): one for one in subject.features}
         rounds = list(_rounds(queries))
         popularity = {
-            day: pl.read_parquet(by_day[previous_day(day)].path("item_popularity.parquet"))
+            day: clicks_before(by_day[previous_day(day)], queries.item_ids)
             for day in dict.fromkeys(day for day, _ in rounds)
         }
         return cls(
@@ -69,6 +69,18 @@ class Moments:
             rounds,
             popularity,
         )
+
+
+def clicks_before(features: Artifact, item_ids: np.ndarray) -> pl.DataFrame:
+    """Return {item_id, item_clicks} of a day, 0 for items of the catalogue that came later.
+
+    Without a row in the store, serving would take such an item's clicks of the release's own day.
+    """
+    known = pl.read_parquet(features.path("item_popularity.parquet"))
+    known = known.select(c.ITEM_ID, pl.col(c.ITEM_CLICKS).cast(pl.Float32))
+    later = np.setdiff1d(item_ids.astype(str), known[c.ITEM_ID].to_numpy().astype(str))
+    zeros = {c.ITEM_ID: later.tolist(), c.ITEM_CLICKS: [0.0] * len(later)}
+    return pl.concat([known, pl.DataFrame(zeros, schema=known.schema)])
 
 
 def _with_recent(asked: pl.DataFrame, features: list[Artifact]) -> pl.DataFrame:

@@ -34,7 +34,7 @@ class CandidateSources(Stage):
     """
 
     name = "candidate_sources"
-    inputs = (t.USER_ITEMS, t.USER_AGES, t.CANDIDATES, t.CANDIDATE_SIMILARITY, t.CANDIDATE_COUNTS)
+    inputs = (t.USER_CLICKED, t.USER_AGES, t.CANDIDATES, t.CANDIDATE_SIMILARITY, t.CANDIDATE_COUNTS)
     outputs = (t.UNION, t.UNION_SCORE, t.UNION_COUNTS, t.UNION_BY_SOURCES)
     files = MODEL_FILES[name]
     explains = (t.UNION_FOUND_BY, t.UNION_MOSTLY, t.UNION_AFTER)
@@ -62,7 +62,7 @@ class CandidateSources(Stage):
 
     def run(self, inputs: Tensors) -> Tensors:
         """Return each visitor's union, best first."""
-        items, ages = inputs[t.USER_ITEMS.name], inputs[t.USER_AGES.name]
+        items, ages = inputs[t.USER_CLICKED.name], inputs[t.USER_AGES.name]
         candidates, counts = inputs[t.CANDIDATES.name], inputs[t.CANDIDATE_COUNTS.name]
         require_counts(t.CANDIDATE_COUNTS.name, counts, len(candidates), len(items))
         if self._blend is None:
@@ -73,7 +73,7 @@ class CandidateSources(Stage):
                 t.UNION_BY_SOURCES.name: np.zeros(1, np.int32),
             }
         known = VOCABULARY_START + len(self._blend.young)
-        for name, values in ((t.USER_ITEMS.name, items), (t.CANDIDATES.name, candidates)):
+        for name, values in ((t.USER_CLICKED.name, items), (t.CANDIDATES.name, candidates)):
             if values.max(initial=0) >= known:
                 raise StageInputInvalid(
                     f"{name} must be below {known}, got {values.max()}; all models of a release "
@@ -105,7 +105,7 @@ class CandidateSources(Stage):
         if self._blend is not None:
             candidates = tensors[t.CANDIDATES.name]
             for own, hours, retrieved, part in zip(
-                tensors[t.USER_ITEMS.name],
+                tensors[t.USER_CLICKED.name],
                 tensors[t.USER_AGES.name],
                 parts(tensors[t.CANDIDATE_COUNTS.name]),
                 parts(tensors[t.UNION_COUNTS.name]),

@@ -160,8 +160,8 @@ class KnownItems:
     """Caches the part of the ranker that depends on items alone, across requests.
 
     A table of fixed size: item i is in row i modulo the number of rows, a power of two. Memory is
-    used as items come, up to that size. An item is known by all its categorical values, some of
-    which an update of the online store may change; its embeddings are the release's.
+    used as items come, up to that size. An item is known by its index and its categorical values,
+    some of which an update of the online store may change; its embeddings are the release's.
 
     Args:
         session: cat [N, 4], embeddings [N, 128] → known [N, H], vectors [N, F, D]; a row does not
@@ -172,40 +172,49 @@ class KnownItems:
     def __init__(self, session: onnxruntime.InferenceSession, rows: int = KNOWN_ITEMS) -> None:
         self._session, self._rows = session, rows
         shapes = {tensor.name: tensor.shape[1:] for tensor in session.get_outputs()}
-        self._cat = np.full((rows, t.ITEM_CAT.shape[1]), -1, np.int32)
+        self._keys = np.full((rows, t.ITEM_CAT.shape[1]), -1, np.int32)
         self._known, self._vectors = (
             np.zeros((rows, *shapes[name]), np.float32) for name in ("known", "vectors")
         )
         # reused memory for results: allocating 600 KiB per call costs as much as filling them
         self._answer = [
             np.empty((0, *table.shape[1:]), table.dtype)
-            for table in (self._cat, self._known, self._vectors)
+            for table in (self._keys, self._known, self._vectors)
         ]
 
-    def of(self, cat: np.ndarray, embeddings: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def of(
+        self, items: np.ndarray, cat: np.ndarray, embeddings: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Return known [N, H] and vectors [N, F, D] of N items.
 
         The next call overwrites them.
+
+        Args:
+            items: int32 [N], indices of the catalogue. The models know none of the items that
+                fine-tunes added, so that several have equal values in ``cat``.
+            cat: int32 [N, 4].
+            embeddings: float32 [N, 128].
         """
-        rows, count = cat[:, 0] & (self._rows - 1), len(cat)
+        rows, count = items & (self._rows - 1), len(cat)
+        key = np.concatenate([items[:, None], cat[:, 1:]], axis=1)
         if count > len(self._answer[0]):
             self._answer = [np.empty((count, *old.shape[1:]), old.dtype) for old in self._answer]
         stored, known, vectors = (
             # with mode="raise", numpy would buffer the output
             table.take(rows, axis=0, out=answer[:count], mode="clip")
             for table, answer in zip(
-                (self._cat, self._known, self._vectors), self._answer, strict=True
+                (self._keys, self._known, self._vectors), self._answer, strict=True
             )
         )
         # fast path: rows rarely change, and array_equal is 3x cheaper
-        if not np.array_equal(stored, cat):
-            new = (stored != cat).any(axis=1)
+        if not np.array_equal(stored, key):
+            new = (stored != key).any(axis=1)
             found = self._session.run(
                 ["known", "vectors"], {"cat": cat[new], "embeddings": embeddings[new]}
             )
             known[new], vectors[new] = found
             rows = rows[new]
-            self._cat[rows] = cat[new]
+            self._keys[rows] = key[new]
             self._known[rows], self._vectors[rows] = found
         return known, vectors
 
@@ -223,6 +232,7 @@ class DlrmRanking(_OnnxStage):
     inputs = (
         t.VISITOR_CAT,
         t.VISITOR_CONT,
+        t.KEPT,
         t.ITEM_CAT,
         t.CANDIDATE_CONT,
         t.ITEM_EMBEDDINGS,
@@ -254,7 +264,7 @@ class DlrmRanking(_OnnxStage):
             for spec in (t.VISITOR_CAT, t.VISITOR_CONT, t.CANDIDATE_CONT, t.KEPT_COUNTS)
         )
         require_counts(t.KEPT_COUNTS.name, counts, len(numbers), len(cat))
-        for name in (t.ITEM_CAT.name, t.ITEM_EMBEDDINGS.name):
+        for name in (t.KEPT.name, t.ITEM_CAT.name, t.ITEM_EMBEDDINGS.name):
             if len(inputs[name]) != len(numbers):
                 raise StageInputInvalid(
                     f"{name} must be as many as candidate_cont, got {len(inputs[name])} and "
@@ -264,7 +274,9 @@ class DlrmRanking(_OnnxStage):
         for row, part in enumerate(parts(counts)):
             if part.stop > part.start:
                 known, vectors = self._items.of(
-                    inputs[t.ITEM_CAT.name][part], inputs[t.ITEM_EMBEDDINGS.name][part]
+                    inputs[t.KEPT.name][part],
+                    inputs[t.ITEM_CAT.name][part],
+                    inputs[t.ITEM_EMBEDDINGS.name][part],
                 )
                 scores[part] = self._predict(
                     "score",

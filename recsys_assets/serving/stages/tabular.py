@@ -42,7 +42,7 @@ class NvtUserTransform(_TransformStage):
 
     name = "nvt_user_transform"
     inputs = (t.USER_RAW, t.USER_NUMBERS, t.USER_HISTORY_RAW, t.USER_ITEMS_RAW, t.USER_AGES_RAW)
-    outputs = (t.USER_CAT, t.USER_CONT, t.USER_HISTORY, t.USER_ITEMS, t.USER_AGES)
+    outputs = (t.USER_CAT, t.USER_CONT, t.USER_HISTORY, t.USER_ITEMS, t.USER_AGES, t.USER_CLICKED)
     files = MODEL_FILES[name]
 
     def run(self, inputs: Tensors) -> Tensors:
@@ -51,18 +51,23 @@ class NvtUserTransform(_TransformStage):
         history = self._transforms.histories(
             inputs[t.USER_HISTORY_RAW.name], inputs[t.USER_NUMBERS.name]
         )
-        items, ages = recent_items(
-            self._transforms.vocabulary[ITEM_ID],
+        vocabulary = self._transforms.vocabulary[ITEM_ID]
+        clicked = (
             inputs[t.USER_ITEMS_RAW.name],
             inputs[t.USER_AGES_RAW.name],
             inputs[t.USER_NUMBERS.name][:, _CLICKS].astype(int).tolist(),
         )
+        items, ages = recent_items(vocabulary, *clicked)
+        # an added item has other indices for the models than for the sources; so has a hash bucket
+        differ = self._transforms.added_items or vocabulary.buckets
+        of_catalogue = recent_items(self._transforms.item_index, *clicked)[0] if differ else items
         return {
             t.USER_CAT.name: cat,
             t.USER_CONT.name: cont,
             t.USER_HISTORY.name: history,
             t.USER_ITEMS.name: items,
             t.USER_AGES.name: ages,
+            t.USER_CLICKED.name: of_catalogue,
         }
 
 

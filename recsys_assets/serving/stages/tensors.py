@@ -60,6 +60,9 @@ USER_HISTORY = TensorSpec("user_history", "FP32", (-1, -1))
 #: ages in hours.
 USER_ITEMS = TensorSpec("user_items", "INT32", (-1, ITEM_HISTORY))
 USER_AGES = TensorSpec("user_ages", "FP32", (-1, ITEM_HISTORY))
+#: The same items by the index of the catalogue, which has those that a fine-tune added and the
+#: models do not know; 2 where it has none.
+USER_CLICKED = TensorSpec("user_clicked", "INT32", (-1, ITEM_HISTORY))
 CONTEXT_CAT = TensorSpec("context_cat", "INT32", (-1, len(CONTEXT_CATEGORICAL)))
 CONTEXT_CONT = TensorSpec("context_cont", "FP32", (-1, len(CONTEXT_CONTINUOUS)))
 

@@ -30,7 +30,7 @@ from recsys_assets.orchestration import upstream
 from recsys_assets.orchestration.resources import Platform
 from recsys_assets.partitions import previous_day, train_days, validation_days
 from recsys_assets.settings import Settings, get_settings
-from recsys_assets_tests.support import small_models, small_window
+from recsys_assets_tests.support import linear_onnx, small_models, small_window
 
 pytestmark = pytest.mark.slow
 
@@ -125,9 +125,12 @@ def trained(home: SimpleNamespace, kind: small_models.Kind) -> None:
         home.store.current("retrieval/item_vectors", AS_OF),
         home.store.current("retrieval/two_tower", AS_OF),
     )
-    with home.store.stage(
-        "retrieval/faiss_index", AS_OF, inputs={"item_vectors": vectors}
-    ) as staged:
+    # the vectors of the small models are given; those of new items come from a linear tower
+    with home.store.stage("retrieval/item_tower", AS_OF) as staged:
+        linear_onnx.write_models(staged.path)
+        of_items = staged.publish()
+    made_by = {"item_vectors": vectors, "two_tower": of_items}
+    with home.store.stage("retrieval/faiss_index", AS_OF, inputs=made_by) as staged:
         staged.publish(retrieval_tables.write_index(vectors, tower, staged.path))
     for asset in (seen_rule.seen_rule, queries.queries):
         run(home, asset)
@@ -401,7 +404,7 @@ def test_lists_of_other_settings_are_not_released(
 
 def tune(home: SimpleNamespace, base: releases.Release, kind: small_models.Kind) -> None:
     """Publish a day's fine-tune: other model weights, with the champion's items."""
-    from recsys_assets.defs.fine_tune import sources
+    from recsys_assets.defs.fine_tune import items, sources
 
     features = home.store.current("features/interactions", NEXT)
     with home.store.stage(
@@ -432,8 +435,31 @@ def tune(home: SimpleNamespace, base: releases.Release, kind: small_models.Kind)
         home.clicked[-64:],
         inputs={"rows": rows},
     )
-    for asset in (sources.sources, sources.blend):
+    for asset in (items.items, sources.sources, sources.blend):
         assert run(home, asset, NEXT).success
+
+
+def a_new_item_enters(home: SimpleNamespace, base: releases.Release) -> None:
+    """The catalogue has one product more: it is in the release, whose lists are still served as
+    they were evaluated.
+    """
+    known = home.store.current("raw/items")
+    new = home.items[:1].with_columns(item_id=pl.lit("brand-new"), name=pl.lit("A new thing"))
+    with home.store.stage("raw/items", params={"new": 1}) as staged:
+        pl.concat([home.items, new]).write_parquet(staged.path / "items.parquet")
+        images = pl.read_parquet(known.path("images.parquet"))
+        images.write_parquet(staged.path / "images.parquet")
+        staged.publish()
+    tune(home, base, "honest")
+    added = home.store.current("fine_tune/items", NEXT)
+    assert added.metrics["entered"] == 1 and added.metrics["rows"] == len(home.items) + 1
+    _, release, checks = released(home, NEXT)
+    assert release.gate is not None and release.gate["passed"], release.failed_checks
+    assert checks["served_as_evaluated"].passed
+    assert release.metrics["items"] == {"entered": 1, "names": ["brand-new: A new thing"]}
+    ids = json.loads(release.artifact.path("item_ids.json").read_text())
+    assert ids == [*home.transforms["vocabulary"]["item_id"], "brand-new"]
+    home.store.reuse(known)
 
 
 def test_a_fine_tune_is_judged_beside_its_champion_on_held_out_rows(
@@ -474,6 +500,8 @@ def test_a_fine_tune_is_judged_beside_its_champion_on_held_out_rows(
     }
     promote(home, release)
     assert released(home, NEXT)[1].number == release.number  # judged again, promoted or not
+
+    a_new_item_enters(home, base)
 
     tune(home, base, "random")
     _, worse, checks = released(home, NEXT)

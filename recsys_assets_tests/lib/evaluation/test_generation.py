@@ -26,6 +26,7 @@ from recsys_assets.lib.ranking.places import NewItemPlaces
 from recsys_assets.lib.release import releases
 from recsys_assets.lib.sources.blend import Blend
 from recsys_assets.lib.sources.forward_decay import period_of, period_start, weights
+from recsys_assets.lib.sources.sources import MostPopular
 from recsys_assets.local_time import UTC
 from recsys_assets.partitions import day_bounds
 from recsys_assets.release_files import INDEX
@@ -46,7 +47,7 @@ from recsys_assets.serving.stores.availability import Unavailable
 from recsys_assets.serving.stores.item_table import ItemColumns
 from recsys_assets.serving.stores.live_popularity import LivePopularity
 from recsys_assets.settings import VISITOR_DATABASE, Settings
-from recsys_assets.source_names import ALL_SOURCES, POPULAR_NOW, RETRIEVAL
+from recsys_assets.source_names import ALL_SOURCES, POPULAR_NOW, POPULARITY, RETRIEVAL
 from recsys_assets_tests.support import linear_onnx, tiny_payload, tiny_store
 from recsys_assets_tests.support.seen import mark_seen
 from recsys_assets_tests.support.small_queries import queries
@@ -160,9 +161,11 @@ def shop(tmp_path_factory):
         vectors = staged.publish()
     with store.stage("retrieval/faiss_index", "d", inputs={"item_vectors": vectors}) as staged:
         faiss_index = staged.publish()
-    with store.stage(
-        "serving/release", "000001", inputs={"aligned": aligned, "faiss_index": faiss_index}
-    ) as staged:
+    with store.stage("features/workflows", "d") as staged:
+        (staged.path / "transforms.json").write_text(json.dumps(tiny_payload.transforms()))
+        workflows = staged.publish()
+    made_from = {"workflows": workflows, "aligned": aligned, "faiss_index": faiss_index}
+    with store.stage("serving/release", "000001", inputs=made_from) as staged:
         tiny_payload.write_models(staged.path, settings)
         (staged.path / "release.json").write_text(
             json.dumps(
@@ -425,6 +428,38 @@ def test_served_by_sources_as_the_stages_serve(shop, valkey, tmp_path, every):
         plain = serve(shop, row, client)["sampled_items"] - 3
         moved += not np.array_equal(plain, ordered)
     assert set(parts) == {0, 1} and moved > Q / 2 and owed > Q
+
+
+@pytest.mark.parametrize("by_sources", [False, True])
+def test_an_item_that_left_the_catalogue_is_as_hidden(shop, by_sources):
+    """It takes no candidate's place: the lists are those of visitors who have all seen it."""
+    made, rows = shop.generation, np.arange(Q)
+    if by_sources:
+        weights_of, young = {RETRIEVAL: 1.0, POPULARITY: 0.1}, np.zeros(40, bool)
+        blend = Blend((MostPopular(np.arange(40)),), weights_of, young)
+        none = pl.DataFrame(
+            schema={
+                "event_id": pl.String,
+                "user_id": pl.String,
+                "item_id": pl.String,
+                "timestamp": pl.Int64,
+            }
+        )
+        made = made.with_sources(QuerySources((blend,), LatestClicks.of(none, ITEM_IDS, 7)))
+    true, users = [0] * Q, frame()["user_id"].to_list()
+    everything = queries(true, 40, frame=frame(), users=users, item_ids=ITEM_IDS)
+    whole = made.served.scores(everything, rows)
+    often = int((whole > -np.inf)[:, 1:].sum(axis=0).argmax()) + 1
+    ids = ["unknown" if n == often else item for n, item in enumerate(ITEM_IDS)]
+    left, seen = (
+        made.served.scores(
+            queries(true, 40, frame=frame(), users=users, item_ids=item_ids, seen=hides), rows
+        )
+        for item_ids, hides in ((ids, None), (ITEM_IDS, [[often]] * Q))
+    )
+    np.testing.assert_array_equal(left, seen)
+    assert ((left > -np.inf).sum(axis=1) == RETRIEVAL_TOPK).all()
+    assert ((whole > -np.inf) & (left == -np.inf))[:, often].sum() > Q / 2
 
 
 def test_retrieval_is_the_inner_product(shop):

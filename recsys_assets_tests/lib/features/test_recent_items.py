@@ -17,7 +17,7 @@ VOCABULARY = Vocabulary("item_id", ITEMS)
 
 
 def test_the_example() -> None:
-    assert doctest.testmod(module) == (0, 2)
+    assert doctest.testmod(module) == (0, 3)
 
 
 def test_several_visitors_have_their_own_items_newest_first() -> None:

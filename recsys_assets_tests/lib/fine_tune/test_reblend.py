@@ -11,11 +11,11 @@ import polars as pl
 import pytest
 
 from recsys_assets import columns as c
-from recsys_assets.artifacts import Artifact, ArtifactStore
+from recsys_assets.artifacts import Artifact
 from recsys_assets.lib.blend.blend_artifacts import judged_blends
 from recsys_assets.lib.blend.kept import KEPT
 from recsys_assets.lib.blend.released import released_sources
-from recsys_assets.lib.blend.source_artifacts import open_source, write_source_artifact
+from recsys_assets.lib.blend.source_artifacts import open_source
 from recsys_assets.lib.evaluation import list_metrics
 from recsys_assets.lib.evaluation.latest_clicks import LatestClicks, read_clicks
 from recsys_assets.lib.evaluation.queries import Queries
@@ -29,184 +29,33 @@ from recsys_assets.lib.gates.comparisons import champion_answers, tuned_from
 from recsys_assets.lib.gates.evidence import UNLEARNT_QUERIES
 from recsys_assets.lib.gates.limits import Limits
 from recsys_assets.lib.gates.simple import scorer_of, write_simple_verdict
-from recsys_assets.lib.ladder.fusion import FusedScorer, write_fusion
+from recsys_assets.lib.ladder.fusion import FusedScorer
 from recsys_assets.lib.ladder.item_to_item import ItemToItem
 from recsys_assets.lib.ladder.scorer import RungScorer
-from recsys_assets.lib.release import build, releases
-from recsys_assets.lib.release.rung import Rung
-from recsys_assets.lib.release.verdict import Verdict
+from recsys_assets.lib.release import releases
 from recsys_assets.lib.sources.blend import Blend
 from recsys_assets.lib.sources.stored import JUDGED, SERVED
 from recsys_assets.partitions import day_bounds
 from recsys_assets.release_files import EMBEDDING_TABLE
-from recsys_assets.settings import Settings
-from recsys_assets.source_names import (
-    FOLLOW_UPS,
-    IALS,
-    ITEM_KNN,
-    ITEM_TO_ITEM,
-    POPULARITY,
-    SOURCE_NAMES,
-    YOUNG_ITEMS,
-)
-from recsys_assets_tests.support import small_clicks
-from recsys_assets_tests.support.seen import publish_rule
+from recsys_assets.source_names import FOLLOW_UPS, IALS, ITEM_KNN
+from recsys_assets_tests.support import small_clicks, tuned_fusion
 from recsys_assets_tests.support.small_clicks import ITEMS
-from recsys_assets_tests.support.small_rung import DAYS, TRAIN, VALID, write
+from recsys_assets_tests.support.small_rung import DAYS
+from recsys_assets_tests.support.tuned_fusion import NEXT, OTHERS
 
-NEXT, LATER = "2026-11-13", "2026-11-14"
-OTHERS = (FOLLOW_UPS, ITEM_KNN, IALS, POPULARITY, YOUNG_ITEMS)
-PASSED: Verdict = {
-    "passed": True,
-    "checks": [{"name": "a", "value": 1, "threshold": 0, "passed": True, "blocks": True}],
-}
-
-
-def files(store: ArtifactStore, kind: str, day: str, **contents: str) -> Artifact:
-    with store.stage(kind, day) as staged:
-        for name, content in contents.items():
-            (staged.path / name.replace("__", ".")).write_text(content)
-        return staged.publish()
+LATER = "2026-11-14"
 
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     """A shop whose fusion serves, and the clicks of the day after."""
-    settings = Settings(home=tmp_path_factory.mktemp("fusion"))
-    store = ArtifactStore(settings.artifacts)
-    small_clicks.publish_shop(store, [*DAYS, NEXT])
-    small_clicks.publish_queries(store, DAYS[-1], DAYS, VALID)
-    items = pl.DataFrame(
-        {
-            **{name: [""] * len(ITEMS) for name in c.RAW_ITEMS},
-            c.ITEM_ID: ITEMS,
-            c.PRICE: [1.0] * len(ITEMS),
-            "promoted": [False] * len(ITEMS),
-        }
-    )
-    with store.stage("raw/items") as staged:
-        items.write_parquet(staged.path / "items.parquet")
-        images = pl.DataFrame({"image": ["a.png"], "content": [b"png"]})
-        images.write_parquet(staged.path / "images.parquet")
-        raw_items = staged.publish()
-    rung = write(store)
-    workflows = store.current("features/workflows", DAYS[-1])
-    with store.stage("embeddings/aligned", DAYS[-1]) as staged:
-        table = np.random.default_rng(2).normal(size=(3 + len(ITEMS), 8)).astype(np.float32)
-        np.save(staged.path / EMBEDDING_TABLE, table)
-        aligned = staged.publish()
-    log, rule = store.require("raw/interactions", DAYS), publish_rule(store, DAYS[-1])
-    made_from = {"workflows": workflows, "aligned": aligned}
-    drawn: dict[str, Any] = {"train_days": TRAIN, "seed": 7, "time_zone": "UTC"}
-    sources = {}
-    for name in OTHERS:
-        with store.stage(f"sources/{name}", DAYS[-1], inputs=made_from) as staged:
-            figures = write_source_artifact(
-                name,
-                interactions=log,
-                inner=store.require("features/interactions", TRAIN[-2:]),
-                items=raw_items,
-                **made_from,
-                seen_rule=rule,
-                target=staged.path,
-                **drawn,
-            )
-            sources[name] = staged.publish({**figures})
-    inputs = {"log": log, **made_from, **sources}
-    with store.stage("ladder/fusion", DAYS[-1], inputs=inputs) as staged:
-        blend = staged.publish(
-            {
-                **write_fusion(
-                    rung=rung,
-                    fitted=store.current(f"sources/{ITEM_TO_ITEM}", DAYS[-1]),
-                    queries=store.current("evaluation/queries", DAYS[-1]),
-                    log=log,
-                    history=log,
-                    sources=sources,
-                    **made_from,
-                    target=staged.path,
-                    look_back_days=7,
-                    retrieval_topk=300,
-                    new_item_places="auto",
-                    **drawn,
-                )
-            }
-        )
-    assert blend.metrics["blend"]["mode"] == "sources"
-    # so regular a shop needs no fusion; its release is one all the same
-    served: Rung = {"name": "fusion", "why": "tried", "next": None}
-    names = ("query_tower", "dlrm", "dlrm_items", "dlrm_lists")
-    models = files(
-        store, "ladder/simple_models", DAYS[-1], **{f"{name}__onnx": name for name in names}
-    )
-    champion = build.build_release(
-        store,
-        settings,
-        as_of=DAYS[-1],
-        raw_items=raw_items,
-        workflows=workflows,
-        aligned=aligned,
-        faiss_index=rung,
-        query_tower=models,
-        ranker=models,
-        seen_rule=rule,
-        blend=blend,
-        popularity=ITEMS,
-        item_clicks={},
-        gate=PASSED,
-        rung=served,
-    )
-    return SimpleNamespace(settings=settings, store=store, champion=champion, models=models)
+    return tuned_fusion.shop_of(tmp_path_factory.mktemp("fusion"))
 
 
 @pytest.fixture(scope="module")
 def parts(shop: SimpleNamespace) -> dict[str, Any]:
     """The artifacts of a fine-tune on the day after, as its assets publish them."""
-    store, days = shop.store, [*DAYS[1:], NEXT]
-    features = store.require("features/interactions", [NEXT])
-    with store.stage(
-        "fine_tune/rows",
-        NEXT,
-        inputs={"champion": shop.champion, "masked": features, "features": features},
-        params={"seed": 7},
-    ) as staged:
-        rows = staged.publish(
-            {
-                **fine_tuning.write_rows(
-                    store, shop.champion, features, features, staged.path, seed=7
-                )
-            }
-        )
-    found: dict[str, Any] = {"rows": rows, "items": store.current("raw/items")}
-    for name in fine_tuning.ROLES:
-        champion = fine_tuning.origin(store, rows, name)
-        inputs = {"champion": champion, "rows": rows}
-        with store.stage(f"fine_tune/{name}", NEXT, inputs=inputs) as staged:
-            found[name] = staged.publish(fine_tuning.carry(champion, staged.path))
-    made_from = refit.generation_parts(store, shop.champion)
-    fitted = refit.fitted_before(store, shop.champion, SOURCE_NAMES)
-    log = store.require("raw/interactions", days)
-    inputs = {"rows": rows, "log": log, "items": found["items"], **made_from, **fitted}
-    drawn: dict[str, Any] = {"target": None, "day": NEXT, "seed": 7, "time_zone": "UTC"}
-    with store.stage("fine_tune/sources", NEXT, inputs=inputs) as staged:
-        drawn["target"] = staged.path
-        found["sources"] = staged.publish(
-            {
-                **refit.write_sources(
-                    fitted=fitted, log=log, items=found["items"], **made_from, **drawn
-                )
-            }
-        )
-    found["days_before"] = store.require("features/interactions", [DAYS[-1]])
-    found["interactions"] = store.require("raw/interactions", [*DAYS, NEXT])
-    with store.stage("fine_tune/blend", NEXT, inputs=found) as staged:
-        drawn["target"] = staged.path
-        figures = reblend.write_tuned_blend(
-            store=store, **found, retrieval_topk=300, new_item_places="auto", **drawn
-        )
-        found["blend"] = staged.publish({**figures})
-    found["training"] = store.require("features/interactions", TRAIN)
-    return found
+    return tuned_fusion.parts_of(shop, NEXT, shop.champion, [*DAYS[1:], NEXT])
 
 
 def test_the_sources_of_the_champion_are_refitted_without_and_with_the_day(shop, parts):
@@ -248,35 +97,7 @@ def _features(shop: SimpleNamespace) -> Artifact:
 @pytest.fixture(scope="module")
 def tuned(shop: SimpleNamespace, parts: dict[str, Any]) -> Artifact:
     """The release of the fine-tune, with its verdict."""
-    store = shop.store
-    champion = shop.settings.home / "serving" / "champion.json"
-    assert not champion.exists()
-    inputs = fine_tuned.fine_tune_inputs(store, shop.settings, parts)
-    with store.stage("fine_tune/verdict", NEXT, inputs=inputs) as staged:
-        judged = staged.publish(
-            {
-                **fine_tuned.write_fine_tune_verdict(
-                    store,
-                    inputs,
-                    staged.path,
-                    day=NEXT,
-                    limits=Limits(),
-                    seed=7,
-                    time_zone="UTC",
-                    retrieval_topk=300,
-                    first_day=DAYS[0],
-                )
-            }
-        )
-    # what every release has beside the rows that this shop's features lack
-    clicks = pl.DataFrame({c.ITEM_ID: ITEMS[:1], c.ITEM_CLICKS: [3.0]})
-    features = _features(shop)
-    with store.stage("features/interactions", NEXT) as staged:
-        for name in features.manifest["files"]:
-            (staged.path / name).write_bytes(features.path(name).read_bytes())
-        clicks.write_parquet(staged.path / "item_popularity.parquet")
-        inputs["features"] = staged.publish()
-    return fine_tuned.fine_tuned_release(store, NEXT, inputs, judged)
+    return tuned_fusion.tuned_release(shop, NEXT, parts)
 
 
 def test_a_fine_tune_of_a_fusion_is_judged_by_its_lists(shop, parts, tuned):
@@ -304,7 +125,10 @@ def test_a_fine_tune_of_a_fusion_is_judged_by_its_lists(shop, parts, tuned):
     )
     asked = reblend.TunedParts(
         store,
-        *(parts[role] for role in ("rows", "query_tower", "dlrm", "items", "days_before")),
+        *(
+            parts[role]
+            for role in ("rows", "query_tower", "dlrm", "added_items", "items", "days_before")
+        ),
         log,
         7,
         "UTC",

@@ -17,7 +17,7 @@ from recsys_assets.lib.ladder.item_to_item import ItemToItem, Weights
 from recsys_assets.lib.ladder.scorer import RungScorer
 from recsys_assets.lib.release import releases
 from recsys_assets.release_files import ITEM_IDS_FILE, RELEASE_FILE, SAMPLING, model_file
-from recsys_assets_tests.support import small_clicks
+from recsys_assets_tests.support import small_clicks, small_rung
 from recsys_assets_tests.support.small_clicks import ITEMS
 
 DAYS = [f"2026-11-{day:02d}" for day in range(1, 13)]
@@ -115,7 +115,9 @@ def test_a_simple_champion_answers_the_same_queries(tmp_path):
             return staged.publish({"rung": rung(name), "recall": 1.0, "recall_floor": 0.999})
 
     better, popular = publish(model, "item_to_item"), publish(model.popularity_only(), "popularity")
-    with store.stage("serving/release", "000001", inputs={"faiss_index": better}) as staged:
+    workflows = small_rung.workflows_of(store, ITEMS[::-1])
+    made_from = {"workflows": workflows, "aligned": workflows, "faiss_index": better}
+    with store.stage("serving/release", "000001", inputs=made_from) as staged:
         content = {
             "form": releases.CODE_VERSION,
             "release": 1,

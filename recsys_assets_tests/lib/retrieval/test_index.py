@@ -157,3 +157,45 @@ def test_bad_input_is_named(catalogue):
         ix.choose_index(vectors, ids, vectors, floor=0.0)
     with pytest.raises(ValueError, match=r"queries \(0, 16\) must be \[Q, 16\]"):
         ix.choose_index(vectors, ids, vectors[:0])
+
+
+@pytest.mark.parametrize("kind", [ix.FLAT, ix.IVF, ix.HNSW])
+def test_added_items_are_found_and_the_others_keep_their_bytes(catalogue, kind, tmp_path):
+    vectors, ids = catalogue
+    ids = np.sort(ids)
+    ix.save_index(ix.build_index(vectors[:400], ids[:400], kind), tmp_path / "index.faiss")
+    grown = ix.load_index(tmp_path / "index.faiss")
+    ix.add_to_index(grown, vectors[400:], ids[400:])
+    ix.save_index(grown, tmp_path / "grown.faiss")
+    before, after = (ix.load_index(tmp_path / name) for name in ("index.faiss", "grown.faiss"))
+    assert (before.ntotal, after.ntotal) == (400, 500)
+    if kind == ix.IVF:  # vectors by id
+        for one in (before, after):
+            one.set_direct_map_type(2)  # faiss.DirectMap.Hashtable
+        ix.set_search(after, kind, 1_000)
+    elif kind == ix.HNSW:
+        ix.set_search(after, kind, 500)
+    assert (
+        before.reconstruct_batch(ids[:400].astype(np.int64)).tobytes()
+        == after.reconstruct_batch(ids[:400].astype(np.int64)).tobytes()
+        == vectors[:400].tobytes()
+    )
+    _, found = after.search(vectors[400:], 1)
+    assert found[:, 0].tolist() == ids[400:].tolist()
+    assert ix.check_index(after, vectors, ids, vectors[:50], k=20)["recall"] > 0.95
+
+
+@pytest.mark.parametrize(
+    ("ids", "width", "value", "says"),
+    [
+        ([503, 503], 16, 0.0, "ids repeat"),
+        ([2, 503], 16, 0.0, "already one of the 500 items"),
+        ([503, 504], 8, 0.0, r"must be \[A, 16\]"),
+        ([503, 504], 16, np.nan, "not finite"),
+    ],
+)
+def test_items_that_cannot_be_added_are_refused(catalogue, ids, width, value, says):
+    index = ix.build_index(*catalogue)
+    with pytest.raises(ValueError, match=says):
+        ix.add_to_index(index, np.full((2, width), value, np.float32), np.array(ids))
+    assert index.ntotal == 500

@@ -81,3 +81,22 @@ def test_items_without_a_vector_have_none_and_a_single_item_is_alone(tmp_path):
     assert found.shape == (6, 2)
     assert found[[1, 3, 4]].tolist() == [[-1, -1]] * 3 and sorted(found[0].tolist()) == [5, 8]
     assert similar_items(written(tmp_path, vectors(1)), 1).shape == (1, 0)
+
+
+@pytest.mark.parametrize(("kind", "setting"), [(FLAT, None), (IVF, 10_000)])
+def test_the_rows_of_added_items_are_those_of_the_whole_index(tmp_path, monkeypatch, kind, setting):
+    for name, value in (("_CHUNK", 40), ("_LISTS", 10_000)):
+        monkeypatch.setattr(subject, name, value)
+    made = vectors(450)
+    path = written(tmp_path, made, kind, setting=setting)
+    whole = similar_items(path, 450)
+    added = subject.similar_to(path, VOCABULARY_START + 350, NEIGHBOURS)
+    np.testing.assert_array_equal(added, whole[350:])
+
+
+def test_a_row_has_the_width_of_the_items_before(tmp_path):
+    path = written(tmp_path, vectors(4))
+    narrow, wide = (subject.similar_to(path, VOCABULARY_START + 3, n) for n in (2, 5))
+    assert narrow.shape == (1, 2) and wide.shape == (1, 5)
+    assert wide[0, 3:].tolist() == [-1, -1] and set(wide[0, :3]) == {3, 4, 5}
+    assert narrow[0].tolist() == wide[0, :2].tolist()

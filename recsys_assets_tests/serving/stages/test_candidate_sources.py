@@ -53,7 +53,7 @@ def asked(visitors: int, seed: int = 2) -> dict[str, np.ndarray]:
     counts = rng.integers(0, 13, visitors).astype(np.int32)
     found = [3 + rng.permutation(40)[:count] for count in counts]
     return {
-        "user_items": items,
+        "user_clicked": items,
         "user_ages": ages,
         "candidates": np.concatenate(found).astype(np.int32),
         "candidate_similarity": rng.random(counts.sum()).astype(np.float32),
@@ -65,7 +65,7 @@ def alone(given: dict[str, np.ndarray], row: int) -> dict[str, np.ndarray]:
     end = np.cumsum(given["candidate_counts"])
     part = slice(end[row] - given["candidate_counts"][row], end[row])
     return {
-        "user_items": given["user_items"][row : row + 1],
+        "user_clicked": given["user_clicked"][row : row + 1],
         "user_ages": given["user_ages"][row : row + 1],
         "candidates": given["candidates"][part],
         "candidate_similarity": given["candidate_similarity"][part],
@@ -118,14 +118,14 @@ def test_each_item_of_a_source_names_the_visitors_item(tmp_path):
     """Item n is followed by n + 1 and n + 2; user 0 has items 10 and 20, user 1 item 10 alone."""
     stage = opened(tmp_path, by_sources=True)
     given = {
-        "user_items": np.zeros((3, 50), np.int32),
+        "user_clicked": np.zeros((3, 50), np.int32),
         "user_ages": np.zeros((3, 50), np.float32),
         "candidates": np.array([3], np.int32),
         "candidate_similarity": np.ones(1, np.float32),
         "candidate_counts": np.array([1, 0, 0], np.int32),
     }
-    given["user_items"][0, :2], given["user_ages"][0, :2] = [13, 23], [1.0, 2.0]
-    given["user_items"][1, 0] = 13
+    given["user_clicked"][0, :2], given["user_ages"][0, :2] = [13, 23], [1.0, 2.0]
+    given["user_clicked"][1, 0] = 13
     found = stage_runs.run(stage, **given)
     explained = stage.explain(given | found)
     for spec in stage.explains:
@@ -167,8 +167,8 @@ def test_without_sources_no_item_of_the_visitor_is_named(tmp_path):
 
 def test_an_item_of_another_generation_is_refused(tmp_path):
     given = asked(visitors=1)
-    given["user_items"][0, 0] = 43
-    with pytest.raises(StageInputInvalid, match="user_items must be below 43, got 43"):
+    given["user_clicked"][0, 0] = 43
+    with pytest.raises(StageInputInvalid, match="user_clicked must be below 43, got 43"):
         opened(tmp_path, by_sources=True).run(given)
 
 

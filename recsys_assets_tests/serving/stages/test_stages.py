@@ -22,7 +22,7 @@ from recsys_assets.serving.stages.onnx_models import (
     QueryTower,
 )
 from recsys_assets.serving.stages.stage import StageInputInvalid
-from recsys_assets.serving.stages.tabular import NvtUserTransform, UnrollFeatures
+from recsys_assets.serving.stages.tabular import NvtItemTransform, NvtUserTransform, UnrollFeatures
 from recsys_assets.settings import Settings
 from recsys_assets_tests.support import tiny_payload
 from recsys_assets_tests.support.stage_runs import run
@@ -180,6 +180,7 @@ def ranker_inputs(count: int, visitors: int = 1) -> dict[str, np.ndarray]:
     return {
         "visitor_cat": random.integers(0, 40, (visitors, 5)).astype(np.int32),
         "visitor_cont": random.normal(size=(visitors, 8)).astype(np.float32),
+        "kept": items[:, 0],
         "item_cat": items,
         "candidate_cont": random.normal(size=(count, 6)).astype(np.float32),
         "item_embeddings": table[items[:, 0]],
@@ -219,7 +220,7 @@ def test_counts_that_do_not_add_up_are_refused(onnx_files, counts, fault):
         )
 
 
-@pytest.mark.parametrize("name", ["item_cat", "item_embeddings"])
+@pytest.mark.parametrize("name", ["kept", "item_cat", "item_embeddings"])
 def test_candidates_without_all_their_features_are_refused(onnx_files, name):
     inputs = ranker_inputs(3)
     with pytest.raises(
@@ -282,6 +283,20 @@ def test_known_items_score_as_new_ones_to_the_bit(onnx_files, rows):
         np.testing.assert_allclose(found, expected_scores(inputs), atol=1e-6)
 
 
+def test_added_items_are_told_apart_although_the_ranker_knows_none_of_them(onnx_files):
+    """Two items of equal values, out-of-vocabulary, differ by their embeddings alone."""
+    folder = onnx_files / "dlrm_ranking"
+    inputs = ranker_inputs(2)
+    inputs["item_cat"][:] = [2, 5, 5, 5]
+    inputs["kept"] = np.array([43, 44], np.int32)
+    counts = np.array([2], np.int32)
+    stage = DlrmRanking.open(folder, Settings(), version=8)
+    for _ in range(2):  # the second time, from the cache
+        found = run(stage, **inputs, kept_counts=counts)["scores"]
+        np.testing.assert_allclose(found, expected_scores(inputs), atol=1e-6)
+    assert found[0] != found[1]
+
+
 def test_scores_that_are_not_finite_are_refused(onnx_files):
     inputs = ranker_inputs(3)
     inputs["item_embeddings"][1, 5] = np.nan
@@ -341,6 +356,34 @@ def test_user_transform_counts_the_history(categories, n24):
     given["user_numbers"][0, 3] += 1  # one click more than there are categories
     with pytest.raises(TransformsInvalid, match="clicks_look_back must add up to"):
         run(stage, **given, user_history_raw=np.array(categories, object))
+
+
+@pytest.mark.parametrize("buckets", [0, 5])
+def test_clicks_on_an_added_item_count_for_the_sources_alone(buckets):
+    """The query tower has no row for it; the sources have one after the vocabulary."""
+    content = {**tiny_payload.transforms(), "added_items": ["new"]}
+    content["hashed_buckets"] = {**content["hashed_buckets"], "item_id": buckets}
+    content["cardinality"] = {**content["cardinality"], "item_id": 43 + buckets}
+    transforms = Transforms.from_dict(content)
+    found = run(
+        NvtUserTransform(transforms),
+        user_raw=np.array([["user-2", "F", "books"]], object),
+        user_numbers=np.array([[38, 0, 2, 3]], np.float32),
+        user_history_raw=np.array(["books"] * 3, object),
+        user_items_raw=np.array(["gone", "new", "item-01"], object),
+        user_ages_raw=np.array([3, 2, 1], np.float32),
+    )
+    assert found["user_clicked"][0, :4].tolist() == [4, 43, 2, 0]
+    of_models = [transforms.vocabulary["item_id"].index(item) for item in ("new", "gone")]
+    assert found["user_items"][0, :4].tolist() == [4, *of_models, 0]
+    assert of_models == [2, 2] if not buckets else min(of_models) >= 43
+    items = run(
+        NvtItemTransform(transforms),
+        kept=np.array([42, 43], np.int32),
+        item_codes=np.full((2, 3), 4, np.int32),
+        item_numbers=np.ones((2, 2), np.float32),
+    )["item_cat"]
+    assert items[:, 0].tolist() == [42, of_models[0]]
 
 
 def test_several_visitors_histories_are_their_own():
