@@ -106,7 +106,14 @@ def check_served(
         served = _served(own, release, subject, moments, length, triton=triton, say=say)
     wrong = wrongly_seen(subject.queries, moments.acts, seen_rule(release.artifact))
     causes, first = compare(
-        subject.scorer, subject.rounded, subject.nudged, subject.queries, served, length, wrong
+        subject.scorer,
+        subject.rounded,
+        subject.nudged,
+        subject.queries,
+        served,
+        length,
+        wrong,
+        subject.places,
     )
     return {
         "release": number,

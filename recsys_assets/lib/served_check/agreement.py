@@ -8,8 +8,9 @@ Both are looked for in each list, and counted apart:
   the query alone, with the inner products of the index, is the served one, or only items whose
   own scores are equal up to TOLERANCE have changed places. So may a new item that has a reserved
   place and one that was nearly as good. Or near ties have changed places in the list of retrieval,
-  whose ranks the weights of a blend count: then at each place the served and the evaluated item
-  have scores that meet, over NUDGES lists whose inner products differ by errors of that size.
+  whose ranks the weights of a blend count: over NUDGES lists whose inner products differ by errors
+  of that size, each item has a lowest and a highest score, and the served list is in the order of
+  scores within these bounds, but for the new items in their reserved places.
 - *Bloom filter*: it takes some items for seen that were not (see ``lib.feature_store.bloom``). The
   filters' wrong answers are known, and the evaluation's list without these items is the served one.
 """
@@ -29,6 +30,7 @@ from recsys_assets.lib.evaluation.placed import HasPlaces
 from recsys_assets.lib.evaluation.queries import Queries
 from recsys_assets.lib.feature_store import bloom
 from recsys_assets.lib.features.seen import SeenRule
+from recsys_assets.lib.ranking.places import NewItemPlaces
 
 #: Largest difference of two scores that count as equal, as a share of the larger one.
 TOLERANCE = 1e-5
@@ -68,6 +70,20 @@ class EvaluatedList:
     item_ids: list[str]
     scores: np.ndarray  # their own, also where the list has an item in a reserved place
     beyond: Mapping[str, float]  # scores of unlisted items that are near to a listed one's
+
+
+@dataclass(frozen=True)
+class ReservedPlaces:
+    """Holds the places of a release for new items, and which items of the catalogue are new."""
+
+    places: NewItemPlaces
+    new: np.ndarray  # bool [I], of the catalogue
+
+    def of(self, alone: Queries, length: int) -> tuple[frozenset[int], frozenset[str]]:
+        """Return the reserved places of one query's list, from 1, and the ids of the new items."""
+        visitor, moment = alone.frame.select(c.USER_ID, c.TIMESTAMP).row(0)
+        ends = self.places.ends(visitor, moment, length)
+        return frozenset(ends), frozenset(alone.item_ids[self.new].tolist())
 
 
 class ListDifference(TypedDict):
@@ -192,6 +208,7 @@ def compare(
     served: Sequence[ServedList],
     length: int,
     wrong: np.ndarray,
+    places: ReservedPlaces | None = None,
 ) -> tuple[dict[str, int], ListDifference | None]:
     """Return cause → number of lists, and the first query of the worst cause.
 
@@ -203,6 +220,7 @@ def compare(
         served: their answers.
         length: items per list at most.
         wrong: of ``wrongly_seen``.
+        places: that the release reserves for new items; None: it reserves none.
     """
     expected = evaluated_lists(scorer, queries, length)
     causes = [_cause(own, one) for own, one in zip(expected, served, strict=True)]
@@ -219,7 +237,9 @@ def compare(
     other = nudged() if left else scorer
     for n in left:
         alone = queries.subset(np.array([n]))
-        if _meet(expected[n].item_ids, served[n].item_ids, *_bounds(other, alone)):
+        whole = len(served[n].item_ids) == len(expected[n].item_ids)
+        reserved = None if places is None else places.of(alone, len(served[n].item_ids))
+        if whole and _ordered(served[n].item_ids, *_bounds(other, alone), reserved):
             causes[n] = "rounding"
     counts: dict[str, int] = {name: causes.count(name) for name in CAUSES}
     worst = next((name for name in reversed(CAUSES[1:]) if counts[name]), None)
@@ -269,30 +289,39 @@ def _bounds(nudged: Scorer, alone: Queries) -> tuple[dict[str, float], dict[str,
     return dict(zip(items, low.tolist(), strict=True)), dict(zip(items, high.tolist(), strict=True))
 
 
-def _meet(
-    expected: Sequence[str],
+def _ordered(
     served: Sequence[str],
     low: Mapping[str, float],
     high: Mapping[str, float],
+    reserved: tuple[frozenset[int], frozenset[str]] | None,
 ) -> bool:
-    """Return whether at each place both items may have had the same score.
+    """Return whether scores within the bounds give the served list.
+
+    There are such scores where no item can be surely below one that follows it, for each pair. A
+    new item in a reserved place is compared with the new items that follow alone.
 
     Args:
-        expected: item ids of the evaluation's list.
-        served: item ids of the served one.
-        low: lowest score of each item.
+        served: item ids.
+        low: lowest score of each item; -inf: it is no candidate of some list.
         high: highest score of each item; -inf: never shown.
+        reserved: of ``ReservedPlaces.of``; None: no place is reserved.
     """
-    if len(expected) != len(served) or len(set(served)) < len(served):
+    places, new = reserved or (frozenset(), frozenset())
+    if len(set(served)) < len(served) or any(high.get(item, -np.inf) == -np.inf for item in served):
         return False
-    for own, other in zip(expected, served, strict=True):
-        if own == other:
-            continue
-        if other not in high or high[other] == -np.inf:
+    unlisted = [item for item in low.keys() - set(served) if low[item] > -np.inf]
+    # from the end: the highest of the lowest scores of what follows
+    below = max((low[item] for item in unlisted), default=-np.inf)
+    below_new = max((low[item] for item in unlisted if item in new), default=-np.inf)
+    for place, item in zip(range(len(served), 0, -1), reversed(served), strict=True):
+        moved = place in places and item in new
+        bound = below_new if moved else below
+        if high[item] + TOLERANCE * abs(high[item]) < bound:
             return False
-        slack = TOLERANCE * max(abs(high[own]), abs(high[other]))
-        if max(low[own], low[other]) > min(high[own], high[other]) + slack:
-            return False
+        if not moved:
+            below = max(below, low[item])
+        if item in new:
+            below_new = max(below_new, low[item])
     return True
 
 

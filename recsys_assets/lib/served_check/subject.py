@@ -7,6 +7,7 @@ the split. So its lists are those of the evaluation's code on the files that the
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -16,19 +17,24 @@ import numpy as np
 
 from recsys_assets import columns as c
 from recsys_assets.artifacts import Artifact, ArtifactMissing, ArtifactStore
+from recsys_assets.lib.blend.released import released_places
 from recsys_assets.lib.evaluation.inner_products import (
     NudgedProducts,
     faiss_products,
     inner_products,
 )
+from recsys_assets.lib.evaluation.item_rows import rows_in
 from recsys_assets.lib.evaluation.list_metrics import Scorer
+from recsys_assets.lib.evaluation.placed import young_items
 from recsys_assets.lib.evaluation.queries import Queries
 from recsys_assets.lib.fine_tune import fine_tuning
 from recsys_assets.lib.fine_tune.judging import held_out_queries
 from recsys_assets.lib.gates.simple import scorer_of
 from recsys_assets.lib.release.releases import Release, open_release
+from recsys_assets.lib.served_check.agreement import ReservedPlaces
 from recsys_assets.local_time import day_of
 from recsys_assets.partitions import previous_day
+from recsys_assets.release_files import ITEM_IDS_FILE
 from recsys_assets.settings import Settings
 
 
@@ -55,6 +61,7 @@ class Subject:
     rounded: Callable[[], Scorer]
     #: opens the same, whose inner products are nudged in another way at each call
     nudged: Callable[[], Scorer]
+    places: ReservedPlaces | None  # of the release; None: it reserves none
 
     @classmethod
     def of(cls, store: ArtifactStore, settings: Settings, release: Release, sample: int) -> Subject:
@@ -103,7 +110,18 @@ class Subject:
             opened(products=inner_products),
             partial(opened, products=faiss_products),
             partial(opened, products=NudgedProducts(settings.seed)),
+            _places(store, release, queries),
         )
+
+
+def _places(store: ArtifactStore, release: Release, queries: Queries) -> ReservedPlaces | None:
+    """Return the places of a release for new items; None where it reserves none."""
+    places = released_places(store, release)
+    if places is None:
+        return None
+    vocabulary = json.loads(release.artifact.path(ITEM_IDS_FILE).read_text())
+    catalogue = rows_in(vocabulary, queries.item_ids)
+    return ReservedPlaces(places, young_items(places.young, catalogue, queries.items))
 
 
 def _require_servable(release: Release, settings: Settings) -> None:

@@ -16,6 +16,7 @@ from recsys_assets.lib.ranking.places import NewItemPlaces
 from recsys_assets.lib.served_check.agreement import (
     CAUSES,
     EvaluatedList,
+    ReservedPlaces,
     ServedList,
     _cause,
     compare,
@@ -172,6 +173,68 @@ def test_near_ties_of_retrieval_may_change_places_and_no_other_items():
     assert found(swapped(20)) == found(swapped(60)) == found(swapped(20, 60)) == "rounding"
     assert found(swapped(40)) == found(swapped(20, 40)) == "different"
     assert found([*items[:-1], "i150"]) == "different"
+
+
+@dataclass(frozen=True)
+class Between:
+    """Scores that are one of two bounds, drawn anew at each call."""
+
+    low: np.ndarray  # float64 [I]
+    high: np.ndarray
+    name: str = "between"
+
+    def scores(self, queries: Queries, rows: np.ndarray) -> np.ndarray:
+        drawn = np.random.default_rng().random((len(rows), len(self.low))).round()
+        return np.where(drawn > 0, self.high, self.low)
+
+    def of_rows(self) -> Between:
+        return self
+
+
+def test_new_items_of_reserved_places_may_be_near_ties_one_of_the_other():
+    """Three of them on MovieLens: the first may be above the second, which is surely above the
+    third, which may be above the first. So the places of two items are taken by surely lower ones.
+    """
+    exact = -np.arange(200) / 1000
+    exact[[150, 151, 152, 153]] = -0.104787, -0.104842, -0.1049, -0.15
+    low, high = exact.copy(), exact.copy()
+    low[150], high[151], low[152] = -0.1068, -0.1032, -0.1074
+    new = np.zeros(200, bool)
+    new[150:154] = True
+    asked = queries([0], 200, frame=ASKED)
+    places = NewItemPlaces(10, new)
+    ids = asked.item_ids.tolist()
+
+    def placed_by(scorer) -> PlacedScorer:
+        return PlacedScorer(scorer, places, ids, retrieval_topk=200)
+
+    scorer = placed_by(Table(exact))
+    (expected,) = evaluated_lists(scorer, asked, 100)
+    at = [expected.item_ids.index(f"i{n}") for n in (150, 151, 152, 153)]
+    assert at == [9, 19, 29, 39]
+
+    def found(*order: int, reserved: bool = True) -> str:
+        served = list(expected.item_ids)
+        for place, item in zip(at, order, strict=False):
+            served[place] = f"i{item}"
+        counts, _ = compare(
+            scorer,
+            lambda: scorer,
+            lambda: placed_by(Between(low, high)),
+            asked,
+            [ServedList(served, [])],
+            100,
+            np.zeros((1, 200), bool),
+            ReservedPlaces(places, new) if reserved else None,
+        )
+        return max(counts, key=lambda name: counts[name])
+
+    assert found(150, 151, 152, 153) == "equal"
+    assert found(151, 152, 150) == found(151, 150, 152) == "rounding"
+    assert found(152, 151, 150) == "different", "the second is surely above the third"
+    assert found(150, 151, 153, 152) == "different"
+    assert found(151, 152, 199) == "different", "no new item"
+    assert found(151, 152, 150, reserved=False) == "different", "nothing is reserved"
 
 
 def test_a_failed_part_is_told_from_a_fault():
