@@ -1,0 +1,80 @@
+"""Judge a ranker's scores as one more list of the blend, beside what serves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TypedDict
+
+import numpy as np
+
+from recsys_assets.lib.blend import weights as w
+from recsys_assets.lib.blend.choice import from_one_first
+from recsys_assets.lib.blend.labels import ClickLabels
+from recsys_assets.lib.evaluation import list_metrics
+from recsys_assets.lib.evaluation.measures import PRIMARY, Estimate
+
+
+class Judged(TypedDict):
+    """Holds what the blend with a ranker is worth on held-out clicks."""
+
+    ndcg: float  # cross-fitted nDCG@10
+    minus_current: Estimate  # − the better of what serves now, paired
+    minus_without: Estimate  # − the same blend with the base alone, without the net, paired
+
+
+def blended_ranks(labels: ClickLabels, scores: np.ndarray) -> np.ndarray:
+    """Return the rank of each clicked item, int64 [Q], with the scores as one more list.
+
+    The weights are fitted as those of a full release are, with the scores in the place of the
+    ranker's log-odds, and judged on visitors that did not give them.
+
+    Args:
+        labels: the held-out clicks.
+        scores: float32 [N], of the ranker.
+    """
+    inputs = np.concatenate([scores[:, None], labels.logs], axis=1)
+    return w.cross_fitted(labels, inputs, from_one_first(inputs))
+
+
+def better_of(labels: ClickLabels, current: Mapping[str, np.ndarray]) -> str:
+    """Return which rung serves better on these clicks; current: rung → ranks int64 [Q]."""
+    return max(current, key=lambda name: w.ndcg(current[name], labels.users))
+
+
+def judge(
+    labels: ClickLabels, ranks: np.ndarray, current: np.ndarray, without: np.ndarray, seed: int
+) -> Judged:
+    """Return the figures of ranks beside those of what serves, all int64 [Q].
+
+    Args:
+        labels: the held-out clicks.
+        ranks: of the blend with the ranker.
+        current: of the rung that serves better.
+        without: of the blend with the base alone.
+        seed: of the bootstrap.
+    """
+    return {
+        "ndcg": w.ndcg(ranks, labels.users),
+        "minus_current": difference(labels, ranks, current, seed),
+        "minus_without": difference(labels, ranks, without, seed),
+    }
+
+
+def difference(labels: ClickLabels, own: np.ndarray, other: np.ndarray, seed: int) -> Estimate:
+    """Return the paired difference in nDCG@10 of two lists by their ranks."""
+    return list_metrics.paired_difference(own, other, labels.users, PRIMARY, seed)
+
+
+def mean_scores(labels: ClickLabels, scores: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the mean of several rankers' log shares of each list, float32 [N].
+
+    Scores of rankers that are not residual have no common origin; their softmaxes have.
+    """
+    return np.asarray(np.mean([_log_shares(labels, one) for one in scores], axis=0), np.float32)
+
+
+def _log_shares(labels: ClickLabels, scores: np.ndarray) -> np.ndarray:
+    highest = np.full(len(labels), -np.inf)
+    np.maximum.at(highest, labels.query, scores)
+    total = np.bincount(labels.query, np.exp(scores - highest[labels.query]), minlength=len(labels))
+    return np.asarray(scores - (highest + np.log(np.maximum(total, 1e-30)))[labels.query])

@@ -1,0 +1,211 @@
+"""Run ``recsys bench ranker``: a ranker trained on candidates as served, on kept shops."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import TypedDict
+
+from recsys_assets.artifacts import ArtifactStore
+from recsys_assets.bench.harness.part import BenchFailed, refuse_unknown
+from recsys_assets.bench.peers.run import kept_shops
+from recsys_assets.bench.ranker.judge import (
+    Judged,
+    better_of,
+    blended_ranks,
+    difference,
+    judge,
+    mean_scores,
+)
+from recsys_assets.bench.ranker.kept import KeptShop
+from recsys_assets.bench.ranker.learning import Variant, base_inputs, base_weights, scores, train
+from recsys_assets.bench.ranker.moments import Moment
+from recsys_assets.files import read_json, write_json
+from recsys_assets.lib.blend import weights as w
+from recsys_assets.lib.evaluation.measures import Estimate
+from recsys_assets.settings import Settings
+
+#: What is trained. ``numbers``: the fallback, a net over the dense inputs alone. ``tower``: vectors
+#: of items are those of the item tower, which has learnt the label days too. ``scratch``: from
+#: chance and not from the blend.
+VARIANTS: Mapping[str, Variant] = {
+    "numbers": Variant("none"),
+    "learned": Variant("learned"),
+    "tower": Variant("tower"),
+    "scratch": Variant("learned", residual=False),
+    "numbers_shown": Variant("none", shown=True),
+    "learned_shown": Variant("learned", shown=True),
+}
+SEEDS = 3
+#: Label windows of two days each, the last training days first.
+WINDOWS = 2
+
+Say = Callable[[str], None]
+
+
+class SeedFigures(Judged):
+    """Holds what one training is worth."""
+
+    epochs: int  # whose weights stay
+    held_out: list[float]  # loss of the visitors that end the training: before, and per epoch
+    seconds: float
+
+
+class VariantFigures(TypedDict):
+    """Holds what a variant is worth."""
+
+    seeds: list[SeedFigures]
+    mean: Judged  # of the mean of the seeds' scores
+
+
+class ShopFigures(TypedDict):
+    """Holds the figures of one shop."""
+
+    clicks: int  # held out, that judge
+    labels: list[int]  # clicks of each label window, that are learnt
+    current: dict[str, float]  # rung → nDCG@10
+    better: str  # rung of the highest
+    without: float  # nDCG@10 of the blend with the base that label clicks gave, without a net
+    without_minus_current: Estimate
+    variants: dict[str, VariantFigures]
+
+
+class RankerReport(TypedDict):
+    """Holds the content of ``ranker.json``."""
+
+    shops: dict[str, ShopFigures]
+    skipped: dict[str, str]  # shop → why
+
+
+def bench_ranker(
+    settings: Settings,
+    say: Say,
+    only: Collection[str] = (),
+    variants: Collection[str] = (),
+    seeds: int = SEEDS,
+    windows: int = WINDOWS,
+) -> RankerReport:
+    """Train rankers on the kept shops; write and return ``home/bench/ranker.json``.
+
+    A run of some shops or variants keeps the figures of the others.
+
+    Args:
+        settings: of the home.
+        say: receives a line per training.
+        only: names of shops; empty: all.
+        variants: names of VARIANTS; empty: all.
+        seeds: trainings per variant.
+        windows: label windows.
+
+    Raises:
+        BenchFailed: a name is unknown, or there is no shop.
+    """
+    shops = kept_shops(settings)
+    if not shops:
+        raise BenchFailed(
+            f"{settings.home} has no shop to train on; run `recsys bench shops --keep` first"
+        )
+    refuse_unknown("shop", only, list(shops))
+    refuse_unknown("variant", variants, list(VARIANTS))
+    if seeds < 1 or windows < 1:
+        raise BenchFailed("a ranker needs one seed and one label window or more")
+    file = settings.home / "bench" / "ranker.json"
+    report: RankerReport = read_json(file) if file.is_file() else {"shops": {}, "skipped": {}}
+    for name, home in shops.items():
+        if only and name not in only:
+            continue
+        kept = KeptShop.open(ArtifactStore(home.artifacts))
+        labelled = [] if kept is None else kept.labelled(windows)
+        if kept is None or not any(len(one.labels) for one in labelled):
+            report["skipped"][name] = "no full models, or no click on a label day"
+            say(f"{name}: skipped: {report['skipped'][name]}")
+            continue
+        report["skipped"].pop(name, None)
+        chosen = [one for one in VARIANTS if not variants or one in variants]
+        known = report["shops"].get(name)
+        found = _measured(name, kept, labelled, chosen, seeds, say)
+        if known is not None and known["labels"] == found["labels"]:
+            found["variants"] = {**known["variants"], **found["variants"]}
+        report["shops"][name] = found
+        write_json(file, report)
+    return report
+
+
+def _measured(
+    name: str, kept: KeptShop, labelled: list[Moment], variants: Sequence[str], seeds: int, say: Say
+) -> ShopFigures:
+    """Train the variants on one shop and judge them."""
+    held_out, catalogue, seed = kept.held_out(), kept.catalogue, kept.fusion.params["seed"]
+    labels, learnt = held_out.labels, [len(one.labels) for one in labelled]
+    current = kept.current(labels)
+    better = better_of(labels, current)
+    now = current[better]
+    base = base_inputs(labels) @ base_weights(labelled[0].labels).astype("float32")
+    without = blended_ranks(labels, base)
+    figures: ShopFigures = {
+        "clicks": len(labels),
+        "labels": learnt,
+        "current": {rung: w.ndcg(ranks, labels.users) for rung, ranks in current.items()},
+        "better": better,
+        "without": w.ndcg(without, labels.users),
+        "without_minus_current": difference(labels, without, now, seed),
+        "variants": {},
+    }
+    say(
+        f"{name}: {len(labels):,} held-out and {sum(learnt):,} label clicks, {better} "
+        f"{figures['current'][better]:.4f}, with the base {figures['without']:.4f}"
+    )
+    for variant in variants:
+        what = VARIANTS[variant]
+        if what.shown and held_out.shown is None:
+            continue
+        trainings: list[SeedFigures] = []
+        scored = []
+        for number in range(seeds):
+            started = time.perf_counter()
+            trained = train(labelled, catalogue, what, number)
+            scored.append(scores(trained, held_out, catalogue))
+            judged = judge(labels, blended_ranks(labels, scored[-1]), now, without, seed)
+            trainings.append(
+                {
+                    **judged,
+                    "epochs": trained.epochs,
+                    "held_out": trained.held_out,
+                    "seconds": round(time.perf_counter() - started, 1),
+                }
+            )
+            say(f"{name}: {variant} seed {number}: {_said(judged)}")
+        mean = mean_scores(labels, scored)
+        of_mean = judge(labels, blended_ranks(labels, mean), now, without, seed)
+        figures["variants"][variant] = {"seeds": trainings, "mean": of_mean}
+        say(f"{name}: {variant} mean of {seeds}: {_said(of_mean)}")
+    return figures
+
+
+def table_rows(report: RankerReport) -> Sequence[tuple[str, ...]]:
+    """Return the printed table: a row per shop and variant."""
+    return [
+        (
+            name,
+            f"{shop['clicks']:,}",
+            f"{shop['better']} {shop['current'][shop['better']]:.4f}",
+            variant,
+            f"{found['mean']['ndcg']:.4f}",
+            _interval(found["mean"]["minus_current"]),
+            _interval(found["mean"]["minus_without"]),
+            " ".join(f"{one['minus_current']['value']:+.4f}" for one in found["seeds"]),
+        )
+        for name, shop in report["shops"].items()
+        for variant, found in shop["variants"].items()
+    ]
+
+
+def _said(judged: Judged) -> str:
+    return (
+        f"nDCG@10 {judged['ndcg']:.4f}, minus current {_interval(judged['minus_current'])}, "
+        f"minus the base {_interval(judged['minus_without'])}"
+    )
+
+
+def _interval(one: Estimate) -> str:
+    return f"{one['value']:+.4f} [{one['low']:+.4f}, {one['high']:+.4f}]"
