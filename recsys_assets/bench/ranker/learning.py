@@ -17,7 +17,7 @@ from recsys_assets.lib.blend.labels import ClickLabels
 from recsys_assets.lib.blend.shipped_prior import net_of_other_shops
 
 #: Candidates of a list that are learnt: the first of the base order, others by chance, the click.
-FIRST, OTHERS = 60, 15
+FIRST, OTHERS = 50, 20
 #: Candidates that are scored, of the base order; the rest keeps the least that the net gives.
 SCORED = 150
 #: Most epochs, queries of a step, epochs without a gain that end the training, first step of Adam.
@@ -202,7 +202,7 @@ class _Part:
 
     moment: Moment
     inputs: _Inputs
-    base: np.ndarray  # float32 [N], zeros where the ranker is not residual
+    added: np.ndarray  # float32 [Q, C], to what the net gives: the base, and items stood for
     rows: np.ndarray  # int64 [Q, C]
     hit: np.ndarray  # int64 [Q], place of the clicked item in ``rows``; -1: no list has it
     usable: np.ndarray  # bool [Q]
@@ -220,11 +220,11 @@ class _Part:
     ) -> _Part:
         labels = moment.labels
         score = base_inputs(labels) @ base.astype(np.float32)
-        rows, hit = learnt_candidates(labels, score, rng)
+        rows, hit, more = learnt_candidates(labels, score, rng)
         weight = np.zeros(len(labels), np.float32)
         weight[labels.learnable] = labels.weights(labels.learnable)
         inputs = _Inputs(moment, catalogue, _numbers(moment, variant), scale)
-        added = score if variant.residual else np.zeros_like(score)
+        added = more + score[np.maximum(rows, 0)] if variant.residual else more
         return cls(moment, inputs, added, rows, hit, labels.learnable & (hit >= 0), weight)
 
     @property
@@ -236,7 +236,7 @@ class _Part:
         """Return the weighted sum of the queries' losses."""
         rows = self.rows[queries]
         given = net(self.inputs.batch(queries, rows))
-        given = given + torch.from_numpy(self.base[np.maximum(rows, 0)])
+        given = given + torch.from_numpy(self.added[queries])
         given = given.masked_fill(torch.from_numpy(rows < 0), _LEAST)
         own = nn.functional.cross_entropy(
             given, torch.from_numpy(self.hit[queries]), reduction="none"
@@ -246,31 +246,40 @@ class _Part:
 
 def learnt_candidates(
     labels: ClickLabels, score: np.ndarray, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the candidates that are learnt, int64 [Q, C], and the place of the click, int64 [Q].
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the candidates that are learnt, the place of the click, and what stands for the rest.
 
-    -1: there are no more candidates, or no list has the clicked item.
+    The first candidates and OTHERS by chance stand for the whole list: each of the others for as
+    many as were not drawn. Without that, a click far down competes with few items, and the net
+    lifts all that is far down.
 
     Args:
         labels: of Q queries and N items.
         score: float32 [N], of the base.
         rng: draws the others.
+
+    Returns:
+        rows int64 [Q, C], -1: no more; place of the clicked item int64 [Q], -1: no list has it; and
+        float32 [Q, C], the log of how many items each stands for.
     """
     order = np.lexsort((-score, labels.query))
-    kept, place = [], np.full(len(labels), -1, np.int64)
+    kept, counts, place = [], [], np.full(len(labels), -1, np.int64)
     for query in range(len(labels)):
         own = order[labels.start[query] : labels.start[query + 1]]
-        others = own[FIRST:]
-        if len(others) > OTHERS:
-            others = rng.choice(others, OTHERS, replace=False)
-        rows = np.concatenate([own[:FIRST], others])
         clicked = own[labels.hit[own]]
-        if len(clicked):
-            if clicked[0] not in rows:
-                rows = np.append(rows, clicked[0])
-            place[query] = int(np.flatnonzero(rows == clicked[0])[0])
+        first = own[:FIRST]
+        rest = own[FIRST:][~labels.hit[own[FIRST:]]]
+        others = rng.choice(rest, OTHERS, replace=False) if len(rest) > OTHERS else rest
+        rows = np.concatenate([clicked, first[~labels.hit[first]], others])
+        count = np.ones(len(rows))
+        count[len(rows) - len(others) :] = len(rest) / max(len(others), 1)
+        place[query] = 0 if len(clicked) else -1
         kept.append(rows)
-    return _padded(kept), place
+        counts.append(np.log(count))
+    table = np.zeros((len(kept), max((len(one) for one in kept), default=0)), np.float32)
+    for row, one in enumerate(counts):
+        table[row, : len(one)] = one
+    return _padded(kept), place, table
 
 
 def _padded(lists: Sequence[np.ndarray]) -> np.ndarray:
