@@ -81,8 +81,8 @@ def ranker(
         "variant",
         "with it",
         "− current, 95 %",
-        "− the base alone, 95 %",
-        "each seed − current",
+        "− the base, 95 %",
+        "each seed − the base",
         box=SIMPLE_HEAD,
         title="bench ranker · nDCG@10, mean of the seeds' scores",
     )

@@ -15,17 +15,20 @@ from recsys_assets.lib.features.seen import DEFAULT_RULE
 from recsys_assets.lib.ladder.fitting import write_fitted
 from recsys_assets.lib.ladder.fusion import write_fusion
 from recsys_assets.lib.ladder.simple_rung import write_simple_rung
+from recsys_assets.lib.simulator import shop
 from recsys_assets.settings import Settings
 from recsys_assets.source_names import FOLLOW_UPS, ITEM_TO_ITEM, POPULARITY
 from recsys_assets_tests.support import small_window
 from recsys_assets_tests.support.seen import publish_rule
 
 SEED, ZONE, LOOK_BACK = 7, "UTC", 7
+#: Clicks enough to choose a blend by.
+SCALE = shop.Scale("small", 120, 60, 1_500)
 
 
 def write(settings: Settings, as_of: str) -> ArtifactStore:
     """Write the artifacts from raw/interactions to ladder/fusion and evaluation/blend."""
-    store = small_window.write_window(settings, as_of)
+    store = small_window.write_window(settings, as_of, SCALE)
     small_window.write_generation(store, as_of)
     training, window = partitions.train_days(as_of), partitions.window_days(as_of)
     valid = [day for day in window if day not in training]

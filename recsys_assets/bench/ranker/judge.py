@@ -8,18 +8,22 @@ from typing import TypedDict
 import numpy as np
 
 from recsys_assets.lib.blend import weights as w
-from recsys_assets.lib.blend.choice import from_one_first
+from recsys_assets.lib.blend.choice import from_one_first, one_first
 from recsys_assets.lib.blend.labels import ClickLabels
+from recsys_assets.lib.blend.shipped_prior import net_of_other_shops
 from recsys_assets.lib.evaluation import list_metrics
 from recsys_assets.lib.evaluation.measures import PRIMARY, Estimate
+
+#: What a ranker is compared with beside the rungs: the same blend without it, whose base the label
+#: clicks gave; and the default blend of all lists, of which no source is left out.
+BASE, ALL_LISTS = "base", "all_lists"
 
 
 class Judged(TypedDict):
     """Holds what the blend with a ranker is worth on held-out clicks."""
 
     ndcg: float  # cross-fitted nDCG@10
-    minus_current: Estimate  # − the better of what serves now, paired
-    minus_without: Estimate  # − the same blend with the base alone, without the net, paired
+    minus: dict[str, Estimate]  # − each of what it is compared with, paired
 
 
 def blended_ranks(labels: ClickLabels, scores: np.ndarray) -> np.ndarray:
@@ -36,33 +40,31 @@ def blended_ranks(labels: ClickLabels, scores: np.ndarray) -> np.ndarray:
     return w.cross_fitted(labels, inputs, from_one_first(inputs))
 
 
-def better_of(labels: ClickLabels, current: Mapping[str, np.ndarray]) -> str:
-    """Return which rung serves better on these clicks; current: rung → ranks int64 [Q]."""
-    return max(current, key=lambda name: w.ndcg(current[name], labels.users))
+def default_ranks(labels: ClickLabels) -> np.ndarray:
+    """Return the rank of each clicked item by the default blend of all lists, int64 [Q]."""
+    prior = net_of_other_shops(labels.names).of(labels.net_inputs)
+    inputs = np.concatenate([prior[:, None], labels.logs], axis=1)
+    return w.cross_fitted(labels, inputs, one_first)
 
 
 def judge(
-    labels: ClickLabels, ranks: np.ndarray, current: np.ndarray, without: np.ndarray, seed: int
+    labels: ClickLabels, ranks: np.ndarray, others: Mapping[str, np.ndarray], seed: int
 ) -> Judged:
-    """Return the figures of ranks beside those of what serves, all int64 [Q].
+    """Return the figures of ranks beside those of others, all int64 [Q].
 
     Args:
         labels: the held-out clicks.
         ranks: of the blend with the ranker.
-        current: of the rung that serves better.
-        without: of the blend with the base alone.
+        others: name → ranks.
         seed: of the bootstrap.
     """
     return {
         "ndcg": w.ndcg(ranks, labels.users),
-        "minus_current": difference(labels, ranks, current, seed),
-        "minus_without": difference(labels, ranks, without, seed),
+        "minus": {
+            name: list_metrics.paired_difference(ranks, other, labels.users, PRIMARY, seed)
+            for name, other in others.items()
+        },
     }
-
-
-def difference(labels: ClickLabels, own: np.ndarray, other: np.ndarray, seed: int) -> Estimate:
-    """Return the paired difference in nDCG@10 of two lists by their ranks."""
-    return list_metrics.paired_difference(own, other, labels.users, PRIMARY, seed)
 
 
 def mean_scores(labels: ClickLabels, scores: Sequence[np.ndarray]) -> np.ndarray:

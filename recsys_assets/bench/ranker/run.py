@@ -6,22 +6,24 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TypedDict
 
+import numpy as np
+
 from recsys_assets.artifacts import ArtifactStore
 from recsys_assets.bench.harness.part import BenchFailed, refuse_unknown
 from recsys_assets.bench.peers.run import kept_shops
 from recsys_assets.bench.ranker.judge import (
+    ALL_LISTS,
+    BASE,
     Judged,
-    better_of,
     blended_ranks,
-    difference,
+    default_ranks,
     judge,
     mean_scores,
 )
-from recsys_assets.bench.ranker.kept import KeptShop
+from recsys_assets.bench.ranker.kept import FULL, FUSION, KeptShop
 from recsys_assets.bench.ranker.learning import Variant, base_inputs, base_weights, scores, train
 from recsys_assets.bench.ranker.moments import Moment
 from recsys_assets.files import read_json, write_json
-from recsys_assets.lib.blend import weights as w
 from recsys_assets.lib.evaluation.measures import Estimate
 from recsys_assets.settings import Settings
 
@@ -63,10 +65,9 @@ class ShopFigures(TypedDict):
 
     clicks: int  # held out, that judge
     labels: list[int]  # clicks of each label window, that are learnt
-    current: dict[str, float]  # rung → nDCG@10
-    better: str  # rung of the highest
-    without: float  # nDCG@10 of the blend with the base that label clicks gave, without a net
-    without_minus_current: Estimate
+    current: dict[str, Judged]  # rung → what serves, beside the other
+    better: str  # rung of the highest nDCG@10: the higher bar
+    without: dict[str, Judged]  # BASE and ALL_LISTS, without a ranker
     variants: dict[str, VariantFigures]
 
 
@@ -137,23 +138,27 @@ def _measured(
     """Train the variants on one shop and judge them."""
     held_out, catalogue, seed = kept.held_out(), kept.catalogue, kept.fusion.params["seed"]
     labels, learnt = held_out.labels, [len(one.labels) for one in labelled]
-    current = kept.current(labels)
-    better = better_of(labels, current)
-    now = current[better]
-    base = base_inputs(labels) @ base_weights(labelled[0].labels).astype("float32")
-    without = blended_ranks(labels, base)
+    serving = kept.current(labels)
+    current = {
+        rung: judge(labels, serving[rung], {other: serving[other]}, seed)
+        for rung, other in ((FUSION, FULL), (FULL, FUSION))
+    }
+    better = max(current, key=lambda rung: current[rung]["ndcg"])
+    base = base_inputs(labels) @ base_weights(labelled[0].labels).astype(np.float32)
+    alone = {BASE: blended_ranks(labels, base), ALL_LISTS: default_ranks(labels)}
+    others = {**serving, **alone}
     figures: ShopFigures = {
         "clicks": len(labels),
         "labels": learnt,
-        "current": {rung: w.ndcg(ranks, labels.users) for rung, ranks in current.items()},
+        "current": current,
         "better": better,
-        "without": w.ndcg(without, labels.users),
-        "without_minus_current": difference(labels, without, now, seed),
+        "without": {name: judge(labels, ranks, serving, seed) for name, ranks in alone.items()},
         "variants": {},
     }
     say(
         f"{name}: {len(labels):,} held-out and {sum(learnt):,} label clicks, {better} "
-        f"{figures['current'][better]:.4f}, with the base {figures['without']:.4f}"
+        f"{current[better]['ndcg']:.4f}; {BASE} {_said(figures['without'][BASE], better)}; "
+        f"{ALL_LISTS} {_said(figures['without'][ALL_LISTS], better)}"
     )
     for variant in variants:
         what = VARIANTS[variant]
@@ -165,7 +170,7 @@ def _measured(
             started = time.perf_counter()
             trained = train(labelled, catalogue, what, number)
             scored.append(scores(trained, held_out, catalogue))
-            judged = judge(labels, blended_ranks(labels, scored[-1]), now, without, seed)
+            judged = judge(labels, blended_ranks(labels, scored[-1]), others, seed)
             trainings.append(
                 {
                     **judged,
@@ -174,11 +179,11 @@ def _measured(
                     "seconds": round(time.perf_counter() - started, 1),
                 }
             )
-            say(f"{name}: {variant} seed {number}: {_said(judged)}")
+            say(f"{name}: {variant} seed {number}: {_said(judged, better)}")
         mean = mean_scores(labels, scored)
-        of_mean = judge(labels, blended_ranks(labels, mean), now, without, seed)
+        of_mean = judge(labels, blended_ranks(labels, mean), others, seed)
         figures["variants"][variant] = {"seeds": trainings, "mean": of_mean}
-        say(f"{name}: {variant} mean of {seeds}: {_said(of_mean)}")
+        say(f"{name}: {variant} mean of {seeds}: {_said(of_mean, better)}")
     return figures
 
 
@@ -188,22 +193,22 @@ def table_rows(report: RankerReport) -> Sequence[tuple[str, ...]]:
         (
             name,
             f"{shop['clicks']:,}",
-            f"{shop['better']} {shop['current'][shop['better']]:.4f}",
+            f"{shop['better']} {shop['current'][shop['better']]['ndcg']:.4f}",
             variant,
             f"{found['mean']['ndcg']:.4f}",
-            _interval(found["mean"]["minus_current"]),
-            _interval(found["mean"]["minus_without"]),
-            " ".join(f"{one['minus_current']['value']:+.4f}" for one in found["seeds"]),
+            _interval(found["mean"]["minus"][shop["better"]]),
+            _interval(found["mean"]["minus"][BASE]),
+            " ".join(f"{one['minus'][BASE]['value']:+.4f}" for one in found["seeds"]),
         )
         for name, shop in report["shops"].items()
         for variant, found in shop["variants"].items()
     ]
 
 
-def _said(judged: Judged) -> str:
-    return (
-        f"nDCG@10 {judged['ndcg']:.4f}, minus current {_interval(judged['minus_current'])}, "
-        f"minus the base {_interval(judged['minus_without'])}"
+def _said(judged: Judged, better: str) -> str:
+    against = [name for name in (better, BASE) if name in judged["minus"]]
+    return f"nDCG@10 {judged['ndcg']:.4f}" + "".join(
+        f", − {name} {_interval(judged['minus'][name])}" for name in against
     )
 
 

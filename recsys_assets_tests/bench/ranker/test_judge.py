@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from recsys_assets.bench.ranker.judge import better_of, blended_ranks, judge, mean_scores
+from recsys_assets.bench.ranker.judge import blended_ranks, default_ranks, judge, mean_scores
 from recsys_assets_tests.support.small_labels import labels
 
 
@@ -15,12 +15,11 @@ def test_a_ranker_that_knows_is_above_and_one_of_chance_adds_nothing() -> None:
     chance = rng.normal(size=len(found.rows)).astype(np.float32)
     knowing = chance + 3 * found.hit
     without = blended_ranks(found, np.zeros_like(chance))
-    better = judge(found, blended_ranks(found, knowing), without, without, seed=1)
-    same = judge(found, blended_ranks(found, chance), without, without, seed=1)
-    assert better["minus_current"]["low"] > 0.05
-    assert better["minus_current"] == better["minus_without"]
-    assert same["minus_current"]["low"] < 0 and abs(same["minus_current"]["value"]) < 0.03
-    assert better_of(found, {"fusion": without, "full": blended_ranks(found, knowing)}) == "full"
+    others = {"base": without, "all_lists": default_ranks(found)}
+    better = judge(found, blended_ranks(found, knowing), others, seed=1)["minus"]
+    same = judge(found, blended_ranks(found, chance), others, seed=1)["minus"]
+    assert better["base"]["low"] > 0.05 and better["all_lists"]["low"] > 0.05
+    assert same["base"]["low"] < 0 and abs(same["base"]["value"]) < 0.03
 
 
 def test_the_mean_is_that_of_shares() -> None:

@@ -10,11 +10,13 @@ import pytest
 from recsys_assets import partitions
 from recsys_assets.artifacts import ArtifactStore
 from recsys_assets.bench.harness.part import BenchFailed
+from recsys_assets.bench.ranker.judge import BASE
 from recsys_assets.bench.ranker.kept import FULL, FUSION, KeptShop
 from recsys_assets.bench.ranker.run import bench_ranker, table_rows
 from recsys_assets.files import read_json
 from recsys_assets.lib.blend.labels import ClickLabels
 from recsys_assets.lib.raw.rows import scan_interactions
+from recsys_assets.lib.sources.stored import BY_SOURCES
 from recsys_assets.settings import Settings, get_settings
 from recsys_assets.source_names import FOLLOW_UPS, POPULARITY, RETRIEVAL
 from recsys_assets_tests.support import small_kept_home
@@ -72,14 +74,15 @@ def test_what_serves_is_judged_with_the_weights_of_others(kept: KeptShop) -> Non
     ranks = kept.current(labels)
     assert list(ranks) == [FUSION, FULL]
     figures = kept.store.current("ladder/fusion", AS_OF).metrics["blend"]
-    mean = np.mean([_ndcg(labels, ranks[FUSION])])
-    assert mean == pytest.approx(figures["alternatives"][figures["chosen"]]["ndcg"])
+    assert figures["mode"] == BY_SOURCES
+    assert _ndcg(labels, ranks[FUSION]) == pytest.approx(
+        figures["alternatives"][figures["chosen"]]["ndcg"]
+    )
 
 
 def _ndcg(labels: ClickLabels, ranks: np.ndarray) -> float:
     gain = np.where(ranks <= 10, 1 / np.log2(ranks + 1.0), 0.0)
-    total = np.bincount(labels.users, gain)
-    return float((total / np.maximum(np.bincount(labels.users), 1)).mean())
+    return float((np.bincount(labels.users, gain) / np.bincount(labels.users)).mean())
 
 
 def test_a_run_writes_its_figures_and_keeps_those_of_others(home: Settings) -> None:
@@ -90,13 +93,12 @@ def test_a_run_writes_its_figures_and_keeps_those_of_others(home: Settings) -> N
     shop = again["shops"]["small"]
     assert shop["variants"]["numbers"] == first["shops"]["small"]["variants"]["numbers"]
     assert len(shop["variants"]["numbers"]["seeds"]) == 2
-    assert shop["better"] == max(shop["current"], key=lambda rung: shop["current"][rung])
+    better = shop["current"][shop["better"]]
+    assert better["ndcg"] == max(one["ndcg"] for one in shop["current"].values())
     for found in shop["variants"].values():
-        value = found["mean"]["ndcg"] - shop["current"][shop["better"]]
-        assert found["mean"]["minus_current"]["value"] == pytest.approx(value)
-        assert found["mean"]["minus_without"]["value"] == pytest.approx(
-            found["mean"]["ndcg"] - shop["without"]
-        )
+        judged, minus = found["mean"]["ndcg"], found["mean"]["minus"]
+        assert minus[shop["better"]]["value"] == pytest.approx(judged - better["ndcg"])
+        assert minus[BASE]["value"] == pytest.approx(judged - shop["without"][BASE]["ndcg"])
     assert [row[0] for row in table_rows(again)] == ["small", "small"]
     assert any("numbers mean of 2" in line for line in said)
 
