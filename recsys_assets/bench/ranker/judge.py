@@ -13,6 +13,7 @@ from recsys_assets.lib.blend.labels import ClickLabels
 from recsys_assets.lib.blend.shipped_prior import net_of_other_shops
 from recsys_assets.lib.evaluation import list_metrics
 from recsys_assets.lib.evaluation.measures import PRIMARY, Estimate
+from recsys_assets.lib.evaluation.query_sources import FOLDS
 
 #: What a ranker is compared with beside the rungs: the same blend without it, whose base the label
 #: clicks gave; and the default blend of all lists, of which no source is left out.
@@ -26,7 +27,9 @@ class Judged(TypedDict):
     minus: dict[str, Estimate]  # − each of what it is compared with, paired
 
 
-def blended_ranks(labels: ClickLabels, scores: np.ndarray) -> np.ndarray:
+def blended_ranks(
+    labels: ClickLabels, scores: np.ndarray, each: Sequence[np.ndarray] = ()
+) -> list[np.ndarray]:
     """Return the rank of each clicked item, int64 [Q], with the scores as one more list.
 
     The weights are fitted as those of a full release are, with the scores in the place of the
@@ -34,10 +37,25 @@ def blended_ranks(labels: ClickLabels, scores: np.ndarray) -> np.ndarray:
 
     Args:
         labels: the held-out clicks.
-        scores: float32 [N], of the ranker.
+        scores: float32 [N], of the ranker, which give the weights.
+        each: further scores, ranked by the same weights.
+
+    Returns:
+        the ranks by ``scores``, then by each of the others.
     """
     inputs = np.concatenate([scores[:, None], labels.logs], axis=1)
-    return w.cross_fitted(labels, inputs, from_one_first(inputs))
+    fit = from_one_first(inputs)
+    weights = [fit(labels, labels.fold != fold).astype(np.float32) for fold in range(FOLDS)]
+    fold = labels.fold[labels.query]
+
+    def ranks(own: np.ndarray) -> np.ndarray:
+        found = np.zeros(len(own), np.float32)
+        for number, weighed in enumerate(weights):
+            inside = fold == number
+            found[inside] = own[inside] * weighed[0] + labels.logs[inside] @ weighed[1:]
+        return labels.ranks(found)
+
+    return [ranks(one) for one in (scores, *each)]
 
 
 def default_ranks(labels: ClickLabels) -> np.ndarray:

@@ -46,7 +46,7 @@ Say = Callable[[str], None]
 
 
 class SeedFigures(Judged):
-    """Holds what one training is worth."""
+    """Holds what one training is worth, with the weights of the mean's blend."""
 
     epochs: int  # whose weights stay
     held_out: list[float]  # loss of the visitors that end the training: before, and per epoch
@@ -145,7 +145,7 @@ def _measured(
     }
     better = max(current, key=lambda rung: current[rung]["ndcg"])
     base = base_inputs(labels) @ base_weights(labelled[0].labels).astype(np.float32)
-    alone = {BASE: blended_ranks(labels, base), ALL_LISTS: default_ranks(labels)}
+    alone = {BASE: blended_ranks(labels, base)[0], ALL_LISTS: default_ranks(labels)}
     others = {**serving, **alone}
     figures: ShopFigures = {
         "clicks": len(labels),
@@ -164,25 +164,25 @@ def _measured(
         what = VARIANTS[variant]
         if what.shown and held_out.shown is None:
             continue
-        trainings: list[SeedFigures] = []
-        scored = []
+        found: list[Trained] = []
+        scored, seconds = [], []
         for number in range(seeds):
             started = time.perf_counter()
-            trained = train(labelled, catalogue, what, number)
-            scored.append(scores(trained, held_out, catalogue))
-            judged = judge(labels, blended_ranks(labels, scored[-1]), others, seed)
-            trainings.append(
-                {
-                    **judged,
-                    "epochs": trained.epochs,
-                    "held_out": trained.held_out,
-                    "seconds": round(time.perf_counter() - started, 1),
-                }
-            )
-            say(f"{name}: {variant} seed {number}: {_said(judged, better)}")
+            found.append(train(labelled, catalogue, what, number))
+            scored.append(scores(found[-1], held_out, catalogue))
+            seconds.append(round(time.perf_counter() - started, 1))
+            say(f"{name}: {variant} seed {number}: {seconds[-1]} s, epoch {found[-1].epochs} stays")
         mean = mean_scores(labels, scored)
-        of_mean = judge(labels, blended_ranks(labels, mean), others, seed)
-        figures["variants"][variant] = {"seeds": trainings, "mean": of_mean}
+        of_mean, *of_each = (
+            judge(labels, ranks, others, seed) for ranks in blended_ranks(labels, mean, scored)
+        )
+        figures["variants"][variant] = {
+            "mean": of_mean,
+            "seeds": [
+                {**judged, "epochs": one.epochs, "held_out": one.held_out, "seconds": spent}
+                for judged, one, spent in zip(of_each, found, seconds, strict=True)
+            ],
+        }
         say(f"{name}: {variant} mean of {seeds}: {_said(of_mean, better)}")
     return figures
 

@@ -52,7 +52,7 @@ def catalogue() -> Catalogue:
 
 
 def ndcg(labels: ClickLabels, score: np.ndarray) -> float:
-    return w.ndcg(blended_ranks(labels, score), labels.users)
+    return w.ndcg(blended_ranks(labels, score)[0], labels.users)
 
 
 def test_it_learns_what_the_lists_do_not_know() -> None:
