@@ -21,7 +21,14 @@ from recsys_assets.bench.ranker.judge import (
     mean_scores,
 )
 from recsys_assets.bench.ranker.kept import FULL, FUSION, KeptShop
-from recsys_assets.bench.ranker.learning import Variant, base_inputs, base_weights, scores, train
+from recsys_assets.bench.ranker.learning import (
+    Trained,
+    Variant,
+    base_inputs,
+    base_weights,
+    scores,
+    train,
+)
 from recsys_assets.bench.ranker.moments import Moment
 from recsys_assets.files import read_json, write_json
 from recsys_assets.lib.evaluation.measures import Estimate
