@@ -57,6 +57,7 @@ def ranker(
     ] = None,
     seeds: Annotated[int, typer.Option(help="Trainings per variant.")] = 3,
     windows: Annotated[int, typer.Option(help="Label windows of two training days each.")] = 2,
+    clicks: Annotated[int, typer.Option(help="Most held-out clicks that judge, about.")] = 3_000,
 ) -> None:
     """Measure a ranker (DLRM) that is trained listwise on candidates as served.
 
@@ -70,7 +71,9 @@ def ranker(
 
     settings, clock = get_settings(), Clock()
     try:
-        report = bench_ranker(settings, clock.say, only or (), variant or (), seeds, windows)
+        report = bench_ranker(
+            settings, clock.say, only or (), variant or (), seeds, windows, clicks
+        )
     except BenchFailed as error:
         clock.say(str(error))
         raise typer.Exit(1) from error

@@ -58,19 +58,20 @@ class KeptShop:
     store: ArtifactStore
     fusion: Newest
     full: Newest
+    clicks: int = LABELS  # held out, at most about
 
     @classmethod
-    def open(cls, store: ArtifactStore) -> KeptShop | None:
+    def open(cls, store: ArtifactStore, clicks: int = LABELS) -> KeptShop | None:
         """Open a home; None where it has no fusion or no full models."""
         fusion, full = Newest.of(store, "ladder/fusion"), Newest.of(store, "evaluation/blend")
-        return None if fusion is None or full is None else cls(store, fusion, full)
+        return None if fusion is None or full is None else cls(store, fusion, full, clicks)
 
     # --- what is asked
     @cached_property
     def asked(self) -> Queries:
-        """Return the held-out clicks that chose both blends."""
+        """Return the held-out clicks that chose both blends, or the first of them."""
         seed = self.fusion.params["seed"]
-        return sampled(Queries.read(self.fusion.inputs["queries"]), LABELS, seed)
+        return sampled(Queries.read(self.fusion.inputs["queries"]), self.clicks, seed)
 
     def held_out(self) -> Moment:
         """Return the held-out clicks with the fusion's candidates."""

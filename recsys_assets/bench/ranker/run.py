@@ -31,6 +31,7 @@ from recsys_assets.bench.ranker.learning import (
 )
 from recsys_assets.bench.ranker.moments import Moment
 from recsys_assets.files import read_json, write_json
+from recsys_assets.lib.blend.blend_artifacts import LABELS
 from recsys_assets.lib.evaluation.measures import Estimate
 from recsys_assets.settings import Settings
 
@@ -92,6 +93,7 @@ def bench_ranker(
     variants: Collection[str] = (),
     seeds: int = SEEDS,
     windows: int = WINDOWS,
+    clicks: int = LABELS,
 ) -> RankerReport:
     """Train rankers on the kept shops; write and return ``home/bench/ranker.json``.
 
@@ -104,6 +106,7 @@ def bench_ranker(
         variants: names of VARIANTS; empty: all.
         seeds: trainings per variant.
         windows: label windows.
+        clicks: held out, that judge, at most about.
 
     Raises:
         BenchFailed: a name is unknown, or there is no shop.
@@ -115,28 +118,32 @@ def bench_ranker(
         )
     refuse_unknown("shop", only, list(shops))
     refuse_unknown("variant", variants, list(VARIANTS))
-    if seeds < 1 or windows < 1:
-        raise BenchFailed("a ranker needs one seed and one label window or more")
+    if min(seeds, windows, clicks) < 1:
+        raise BenchFailed("a ranker needs one seed, label window and held-out click or more")
     file = settings.home / "bench" / "ranker.json"
     report: RankerReport = read_json(file) if file.is_file() else {"shops": {}, "skipped": {}}
     for name, home in shops.items():
         if only and name not in only:
             continue
-        kept = KeptShop.open(ArtifactStore(home.artifacts))
+        kept = KeptShop.open(ArtifactStore(home.artifacts), clicks)
         labelled = [] if kept is None else kept.labelled(windows)
         if kept is None or not any(len(one.labels) for one in labelled):
             report["skipped"][name] = "no full models, or no click on a label day"
             say(f"{name}: skipped: {report['skipped'][name]}")
-            continue
-        report["skipped"].pop(name, None)
-        chosen = [one for one in VARIANTS if not variants or one in variants]
-        known = report["shops"].get(name)
-        found = _measured(name, kept, labelled, chosen, seeds, say)
-        if known is not None and known["labels"] == found["labels"]:
-            found["variants"] = {**known["variants"], **found["variants"]}
-        report["shops"][name] = found
+        else:
+            report["skipped"].pop(name, None)
+            chosen = [one for one in VARIANTS if not variants or one in variants]
+            found, known = _measured(name, kept, labelled, chosen, seeds, say), report["shops"]
+            if name in known and _learnt(known[name]) == _learnt(found):
+                found["variants"] = {**known[name]["variants"], **found["variants"]}
+            known[name] = found
         write_json(file, report)
     return report
+
+
+def _learnt(shop: ShopFigures) -> tuple[int, list[int]]:
+    """Return what must be equal, so that figures can stand beside each other."""
+    return shop["clicks"], shop["labels"]
 
 
 def _measured(

@@ -110,7 +110,7 @@ def test_without_kept_shops_it_says_how_to_keep_some(home: Settings, tmp_path: P
         bench_ranker(home, print, only=["mind"])
     with pytest.raises(BenchFailed, match="no variant is called dlrm; there are numbers"):
         bench_ranker(home, print, variants=["dlrm"])
-    with pytest.raises(BenchFailed, match="one seed and one label window"):
+    with pytest.raises(BenchFailed, match="one seed, label window and held-out click"):
         bench_ranker(home, print, seeds=0)
 
 
@@ -118,3 +118,4 @@ def test_a_shop_without_full_models_is_skipped(tmp_path: Path) -> None:
     (tmp_path / "bench" / "shops" / "tiny" / "home" / "artifacts").mkdir(parents=True)
     report = bench_ranker(Settings(home=tmp_path), print)
     assert report["shops"] == {} and "no full models" in report["skipped"]["tiny"]
+    assert read_json(tmp_path / "bench" / "ranker.json") == report
