@@ -17,11 +17,11 @@ from recsys_assets.lib.blend.labels import ClickLabels
 from recsys_assets.lib.blend.shipped_prior import net_of_other_shops
 
 #: Candidates of a list that are learnt: the first of the base order, others by chance, the click.
-FIRST, OTHERS = 30, 15
+FIRST, OTHERS = 50, 20
 #: Candidates that are scored, of the base order; the rest keeps the least that the net gives.
-SCORED = 100
+SCORED = 150
 #: Most epochs, queries of a step, epochs without a gain that end the training, first step of Adam.
-EPOCHS, QUERIES, PATIENCE, RATE = 6, 32, 2, 1e-3
+EPOCHS, QUERIES, PATIENCE, RATE = 10, 32, 2, 2e-3
 #: Weight decay of tables and of all other weights.
 _DECAY_OF_TABLES, _DECAY = 1e-2, 1e-4
 _TABLES = ("tables.", "candidate.", "clicked.")
