@@ -41,6 +41,11 @@ class ListRanker(nn.Module):
         from_nothing: the last layer starts at 0, so that the net adds nothing to a base.
     """
 
+    content: torch.Tensor
+    tower: torch.Tensor
+    candidate: nn.Module
+    clicked: nn.Module
+
     def __init__(
         self,
         numbers: int,
