@@ -20,7 +20,7 @@ from recsys_assets.lib.evaluation.query_sources import FOLDS
 BASE, ALL_LISTS = "base", "all_lists"
 
 
-class Judged(TypedDict):
+class BlendWorth(TypedDict):
     """Holds what the blend with a ranker is worth on held-out clicks."""
 
     ndcg: float  # cross-fitted nDCG@10
@@ -67,7 +67,7 @@ def default_ranks(labels: ClickLabels) -> np.ndarray:
 
 def judge(
     labels: ClickLabels, ranks: np.ndarray, others: Mapping[str, np.ndarray], seed: int
-) -> Judged:
+) -> BlendWorth:
     """Return the figures of ranks beside those of others, all int64 [Q].
 
     Args:

@@ -12,7 +12,7 @@ import numpy as np
 
 from recsys_assets.artifacts import Artifact, ArtifactStore
 from recsys_assets.bench.harness.newest import Newest
-from recsys_assets.bench.ranker.moments import Catalogue, Moment
+from recsys_assets.bench.ranker.moments import Moment, RankerItems
 from recsys_assets.bench.ranker.shown import ShownItems
 from recsys_assets.lib.blend.blend_artifacts import (
     LABELS,
@@ -103,10 +103,10 @@ class KeptShop:
         return found
 
     @cached_property
-    def catalogue(self) -> Catalogue:
+    def catalogue(self) -> RankerItems:
         """Return what a ranker reads of the items."""
         content = json.loads(self.full.inputs["workflows"].path(TRANSFORMS).read_text())
-        return Catalogue.of(self._generation(self._held_out_days), content)
+        return RankerItems.of(self._generation(self._held_out_days), content)
 
     # --- what serves
     def current(self, labels: ClickLabels) -> dict[str, np.ndarray]:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from recsys_assets.bench.ranker.moments import Catalogue, Moment
+from recsys_assets.bench.ranker.moments import Moment, RankerItems
 from recsys_assets.bench.ranker.net import Batch, Items, ListRanker
 from recsys_assets.columns import VOCABULARY_START
 from recsys_assets.lib.blend.choice import from_one_first
@@ -29,7 +29,7 @@ _LEAST = -1e9  # score of no candidate
 
 
 @dataclass(frozen=True)
-class Variant:
+class ListVariant:
     """Says what a ranker reads and where it starts."""
 
     items: Items = "learned"
@@ -42,7 +42,7 @@ class Trained:
     """Holds a trained ranker with what its inputs need."""
 
     net: ListRanker
-    variant: Variant
+    variant: ListVariant
     base: np.ndarray  # weights of ``base_inputs``, float64 [1 + K]
     scale: tuple[np.ndarray, np.ndarray]  # mean and deviation of the numbers
     held_out: list[float]  # loss of the visitors that end the training: before, and per epoch
@@ -65,7 +65,9 @@ def base_weights(labels: ClickLabels) -> np.ndarray:
     return from_one_first(base_inputs(labels))(labels, everyone)
 
 
-def train(moments: Sequence[Moment], catalogue: Catalogue, variant: Variant, seed: int) -> Trained:
+def train(
+    moments: Sequence[Moment], catalogue: RankerItems, variant: ListVariant, seed: int
+) -> Trained:
     """Train a ranker.
 
     The loss is softmax over the candidates of a list; each visitor counts once per moment. Visitors
@@ -104,7 +106,7 @@ def train(moments: Sequence[Moment], catalogue: Catalogue, variant: Variant, see
     return replace(trained, held_out=_descend(net, parts, learnt, ends, rng))
 
 
-def scores(trained: Trained, moment: Moment, catalogue: Catalogue) -> np.ndarray:
+def scores(trained: Trained, moment: Moment, catalogue: RankerItems) -> np.ndarray:
     """Return the score of each candidate, float32 [N].
 
     A residual ranker's score is that of the base plus what the net adds.
@@ -131,7 +133,7 @@ def scores(trained: Trained, moment: Moment, catalogue: Catalogue) -> np.ndarray
     return np.where(scored, found, found - 1 + base - base.max()).astype(np.float32)
 
 
-def _numbers(moment: Moment, variant: Variant) -> np.ndarray:
+def _numbers(moment: Moment, variant: ListVariant) -> np.ndarray:
     """Return the numbers of the candidates, float32 [N, D]."""
     labels = moment.labels
     columns = [labels.logs, labels.more, labels.listed.astype(np.float32), moment.counts]
@@ -140,7 +142,7 @@ def _numbers(moment: Moment, variant: Variant) -> np.ndarray:
     return np.concatenate(columns, axis=1)
 
 
-def _scale(moment: Moment, variant: Variant) -> tuple[np.ndarray, np.ndarray]:
+def _scale(moment: Moment, variant: ListVariant) -> tuple[np.ndarray, np.ndarray]:
     """Return mean and deviation of the numbers of candidates and visitors, float32 [D + 8]."""
     both = _numbers(moment, variant), moment.cont
     return tuple(  # type: ignore[return-value]
@@ -161,7 +163,7 @@ class _Inputs:
     def __init__(
         self,
         moment: Moment,
-        catalogue: Catalogue,
+        catalogue: RankerItems,
         numbers: np.ndarray,
         scale: tuple[np.ndarray, np.ndarray],
     ) -> None:
@@ -172,7 +174,7 @@ class _Inputs:
             ((moment.cont - mean[own:]) / deviation[own:]).clip(-5, 5).astype(np.float32)
         )
         self._moment, self._catalogue = moment, catalogue
-        self.width = own + moment.cont.shape[1]
+        self.width = own + int(moment.cont.shape[1])
 
     def batch(self, queries: np.ndarray, rows: np.ndarray) -> Batch:
         """Return the inputs of ``ListRanker``.
@@ -212,8 +214,8 @@ class _Part:
     def of(
         cls,
         moment: Moment,
-        catalogue: Catalogue,
-        variant: Variant,
+        catalogue: RankerItems,
+        variant: ListVariant,
         base: np.ndarray,
         scale: tuple[np.ndarray, np.ndarray],
         rng: np.random.Generator,

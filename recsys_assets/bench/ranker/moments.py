@@ -22,7 +22,7 @@ _ROWS = 1 << 16  # pairs whose inputs are made at a time
 
 
 @dataclass(frozen=True)
-class Catalogue:
+class RankerItems:
     """Holds what a ranker reads of the I items of the vocabulary."""
 
     cat: np.ndarray  # int32 [I, 4], ITEM_CATEGORICAL
@@ -31,7 +31,7 @@ class Catalogue:
     sizes: tuple[int, ...]  # of the tables: QUERY_CATEGORICAL, then ITEM_CATEGORICAL
 
     @classmethod
-    def of(cls, generation: Generation, content: dict[str, Any]) -> Catalogue:
+    def of(cls, generation: Generation, content: dict[str, Any]) -> RankerItems:
         """Read the catalogue of a generation; content: of its transforms.json."""
         items = len(content["vocabulary"][c.ITEM_ID])
         cat = np.full((items, len(c.ITEM_CATEGORICAL)), c.OOV_INDEX, np.int32)

@@ -14,7 +14,7 @@ from recsys_assets.bench.peers.run import kept_shops
 from recsys_assets.bench.ranker.judge import (
     ALL_LISTS,
     BASE,
-    Judged,
+    BlendWorth,
     blended_ranks,
     default_ranks,
     judge,
@@ -22,8 +22,8 @@ from recsys_assets.bench.ranker.judge import (
 )
 from recsys_assets.bench.ranker.kept import FULL, FUSION, KeptShop
 from recsys_assets.bench.ranker.learning import (
+    ListVariant,
     Trained,
-    Variant,
     base_inputs,
     base_weights,
     scores,
@@ -38,13 +38,13 @@ from recsys_assets.settings import Settings
 #: What is trained. ``numbers``: the fallback, a net over the dense inputs alone. ``tower``: vectors
 #: of items are those of the item tower, which has learnt the label days too. ``scratch``: from
 #: chance and not from the blend.
-VARIANTS: Mapping[str, Variant] = {
-    "numbers": Variant("none"),
-    "learned": Variant("learned"),
-    "tower": Variant("tower"),
-    "scratch": Variant("learned", residual=False),
-    "numbers_shown": Variant("none", shown=True),
-    "learned_shown": Variant("learned", shown=True),
+VARIANTS: Mapping[str, ListVariant] = {
+    "numbers": ListVariant("none"),
+    "learned": ListVariant("learned"),
+    "tower": ListVariant("tower"),
+    "scratch": ListVariant("learned", residual=False),
+    "numbers_shown": ListVariant("none", shown=True),
+    "learned_shown": ListVariant("learned", shown=True),
 }
 SEEDS = 3
 #: Label windows of two days each, the last training days first.
@@ -53,7 +53,7 @@ WINDOWS = 2
 Say = Callable[[str], None]
 
 
-class SeedFigures(Judged):
+class SeedFigures(BlendWorth):
     """Holds what one training is worth, with the weights of the mean's blend."""
 
     epochs: int  # whose weights stay
@@ -61,11 +61,11 @@ class SeedFigures(Judged):
     seconds: float
 
 
-class VariantFigures(TypedDict):
+class ListVariantFigures(TypedDict):
     """Holds what a variant is worth."""
 
     seeds: list[SeedFigures]
-    mean: Judged  # of the mean of the seeds' scores
+    mean: BlendWorth  # of the mean of the seeds' scores
 
 
 class ShopFigures(TypedDict):
@@ -73,13 +73,13 @@ class ShopFigures(TypedDict):
 
     clicks: int  # held out, that judge
     labels: list[int]  # clicks of each label window, that are learnt
-    current: dict[str, Judged]  # rung → what serves, beside the other
+    current: dict[str, BlendWorth]  # rung → what serves, beside the other
     better: str  # rung of the highest nDCG@10: the higher bar
-    without: dict[str, Judged]  # BASE and ALL_LISTS, without a ranker
-    variants: dict[str, VariantFigures]
+    without: dict[str, BlendWorth]  # BASE and ALL_LISTS, without a ranker
+    variants: dict[str, ListVariantFigures]
 
 
-class RankerReport(TypedDict):
+class ListRankerReport(TypedDict):
     """Holds the content of ``ranker.json``."""
 
     shops: dict[str, ShopFigures]
@@ -94,7 +94,7 @@ def bench_ranker(
     seeds: int = SEEDS,
     windows: int = WINDOWS,
     clicks: int = LABELS,
-) -> RankerReport:
+) -> ListRankerReport:
     """Train rankers on the kept shops; write and return ``home/bench/ranker.json``.
 
     A run of some shops or variants keeps the figures of the others.
@@ -121,7 +121,7 @@ def bench_ranker(
     if min(seeds, windows, clicks) < 1:
         raise BenchFailed("a ranker needs one seed, label window and held-out click or more")
     file = settings.home / "bench" / "ranker.json"
-    report: RankerReport = read_json(file) if file.is_file() else {"shops": {}, "skipped": {}}
+    report: ListRankerReport = read_json(file) if file.is_file() else {"shops": {}, "skipped": {}}
     for name, home in shops.items():
         if only and name not in only:
             continue
@@ -201,7 +201,7 @@ def _measured(
     return figures
 
 
-def table_rows(report: RankerReport) -> Sequence[tuple[str, ...]]:
+def table_rows(report: ListRankerReport) -> Sequence[tuple[str, ...]]:
     """Return the printed table: a row per shop and variant."""
     return [
         (
@@ -219,7 +219,7 @@ def table_rows(report: RankerReport) -> Sequence[tuple[str, ...]]:
     ]
 
 
-def _said(judged: Judged, better: str) -> str:
+def _said(judged: BlendWorth, better: str) -> str:
     against = [name for name in (better, BASE) if name in judged["minus"]]
     return f"nDCG@10 {judged['ndcg']:.4f}" + "".join(
         f", − {name} {_interval(judged['minus'][name])}" for name in against

@@ -9,8 +9,8 @@ import pytest
 
 from recsys_assets.bench.ranker import learning
 from recsys_assets.bench.ranker.judge import blended_ranks
-from recsys_assets.bench.ranker.learning import Variant, learnt_candidates, scores, train
-from recsys_assets.bench.ranker.moments import Catalogue, Moment
+from recsys_assets.bench.ranker.learning import ListVariant, learnt_candidates, scores, train
+from recsys_assets.bench.ranker.moments import Moment, RankerItems
 from recsys_assets.lib.blend import weights as w
 from recsys_assets.lib.blend.labels import ClickLabels
 from recsys_assets_tests.support.small_labels import labels
@@ -40,10 +40,10 @@ def moment(clicks: int, seed: int, liked: float = 0.0) -> Moment:
     )
 
 
-def catalogue() -> Catalogue:
+def catalogue() -> RankerItems:
     cat = np.full((ITEMS, 4), 3, np.int32)
     cat[:, 0] = np.arange(ITEMS) + 3
-    return Catalogue(
+    return RankerItems(
         cat,
         np.zeros((3 + ITEMS, 128), np.float32),
         np.zeros((3 + ITEMS, 64), np.float32),
@@ -57,19 +57,19 @@ def ndcg(labels: ClickLabels, score: np.ndarray) -> float:
 
 def test_it_learns_what_the_lists_do_not_know() -> None:
     learnt, held_out = moment(1_200, 5, liked=2.0), moment(600, 6, liked=2.0)
-    trained = train([learnt], catalogue(), Variant("learned"), seed=0)
+    trained = train([learnt], catalogue(), ListVariant("learned"), seed=0)
     assert trained.epochs > 0 and min(trained.held_out) < trained.held_out[0] - 0.2
     base = learning.base_inputs(held_out.labels) @ trained.base.astype(np.float32)
     with_net = ndcg(held_out.labels, scores(trained, held_out, catalogue()))
     assert with_net > ndcg(held_out.labels, base) + 0.05
-    numbers = train([learnt], catalogue(), Variant("none"), seed=0)
+    numbers = train([learnt], catalogue(), ListVariant("none"), seed=0)
     blind = ndcg(held_out.labels, scores(numbers, held_out, catalogue()))
     assert blind < with_net - 0.05, "no number tells even rows"
 
 
 def test_where_lists_say_all_it_stays_near_the_base() -> None:
     learnt, held_out = moment(600, 7), moment(600, 8)
-    trained = train([learnt], catalogue(), Variant("learned"), seed=0)
+    trained = train([learnt], catalogue(), ListVariant("learned"), seed=0)
     base = learning.base_inputs(held_out.labels) @ trained.base.astype(np.float32)
     given = scores(trained, held_out, catalogue())
     assert ndcg(held_out.labels, given) == pytest.approx(ndcg(held_out.labels, base), abs=0.03)
@@ -77,7 +77,7 @@ def test_where_lists_say_all_it_stays_near_the_base() -> None:
 
 def test_without_visitors_that_end_it_nothing_is_learnt() -> None:
     learnt = replace(moment(50, 9, liked=2.0), ends=np.zeros(50, bool))
-    trained = train([learnt], catalogue(), Variant("learned"), seed=0)
+    trained = train([learnt], catalogue(), ListVariant("learned"), seed=0)
     base = learning.base_inputs(learnt.labels) @ trained.base.astype(np.float32)
     assert trained.held_out == [0.0]
     np.testing.assert_array_equal(scores(trained, learnt, catalogue()), base)
@@ -86,7 +86,7 @@ def test_without_visitors_that_end_it_nothing_is_learnt() -> None:
 def test_the_seed_decides_a_training() -> None:
     learnt = moment(150, 10, liked=2.0)
     first, again, other = (
-        scores(train([learnt], catalogue(), Variant("none"), seed), learnt, catalogue())
+        scores(train([learnt], catalogue(), ListVariant("none"), seed), learnt, catalogue())
         for seed in (1, 1, 2)
     )
     np.testing.assert_array_equal(first, again)
@@ -96,7 +96,7 @@ def test_the_seed_decides_a_training() -> None:
 def test_what_is_not_scored_stays_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     learnt = moment(150, 11, liked=2.0)
     for residual in (True, False):
-        trained = train([learnt], catalogue(), Variant("learned", residual=residual), seed=0)
+        trained = train([learnt], catalogue(), ListVariant("learned", residual=residual), seed=0)
         base = learning.base_inputs(learnt.labels) @ trained.base.astype(np.float32)
         monkeypatch.setattr(learning, "SCORED", 5)
         given = scores(trained, learnt, catalogue()).reshape(-1, ITEMS)
