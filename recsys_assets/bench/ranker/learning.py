@@ -174,7 +174,7 @@ class _Inputs:
             ((moment.cont - mean[own:]) / deviation[own:]).clip(-5, 5).astype(np.float32)
         )
         self._moment, self._catalogue = moment, catalogue
-        self.width = own + int(moment.cont.shape[1])
+        self.width: int = own + moment.cont.shape[1]
 
     def batch(self, queries: np.ndarray, rows: np.ndarray) -> Batch:
         """Return the inputs of ``ListRanker``.
