@@ -1,4 +1,4 @@
-"""Define ``recsys bench prior`` and ``recsys bench loop``: measure what is learnt."""
+"""Define ``recsys bench prior``, ``ranker`` and ``loop``: measure what is learnt."""
 
 from __future__ import annotations
 
@@ -44,6 +44,53 @@ def prior(
     )
     print_table(table, table_rows(figures))
     clock.say(f"written to {target}")
+
+
+@app.command()
+def ranker(
+    only: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="A kept shop; give it once per shop.")
+    ] = None,
+    variant: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="What is trained; give it once per variant."),
+    ] = None,
+    seeds: Annotated[int, typer.Option(help="Trainings per variant.")] = 3,
+    windows: Annotated[int, typer.Option(help="Label windows of two training days each.")] = 2,
+    clicks: Annotated[int, typer.Option(help="Most held-out clicks that judge, about.")] = 3_000,
+) -> None:
+    """Measure a ranker (DLRM) that is trained listwise on candidates as served.
+
+    The shops are those that `recsys bench shops --keep` left in this home.
+    Sources are fitted before the label days; the net is judged as one more
+    list of the blend on held-out clicks; no release has one.
+    """
+    from recsys_assets.bench.harness.part import BenchFailed
+    from recsys_assets.bench.ranker.run import bench_ranker, table_rows
+    from recsys_assets.operations.jobs import Clock
+
+    settings, clock = get_settings(), Clock()
+    try:
+        report = bench_ranker(
+            settings, clock.say, only or (), variant or (), seeds, windows, clicks
+        )
+    except BenchFailed as error:
+        clock.say(str(error))
+        raise typer.Exit(1) from error
+    table = Table(
+        "shop",
+        "held-out clicks",
+        "current",
+        "variant",
+        "with it",
+        "− current, 95 %",
+        "− the base, 95 %",
+        "each seed − the base",
+        box=SIMPLE_HEAD,
+        title="bench ranker · nDCG@10, mean of the seeds' scores",
+    )
+    print_table(table, table_rows(report))
+    clock.say(f"written to {settings.home / 'bench' / 'ranker.json'}")
 
 
 @app.command()

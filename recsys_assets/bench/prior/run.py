@@ -5,19 +5,18 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import Any
 
 from recsys_assets.artifacts import ArtifactStore
+from recsys_assets.bench.harness.newest import Newest
 from recsys_assets.bench.harness.part import BenchFailed, refuse_unknown
 from recsys_assets.bench.peers.run import kept_shops
 from recsys_assets.lib.blend import shipped_prior
-from recsys_assets.lib.blend.blend_artifacts import LABELS, BlendParts, sampled
+from recsys_assets.lib.blend.blend_artifacts import LABELS, sampled
 from recsys_assets.lib.blend.labels import ClickLabels
 from recsys_assets.lib.blend.prior import PriorFigures, write_prior
 from recsys_assets.lib.evaluation.queries import Queries
 from recsys_assets.lib.ladder.fusion import HeldOutClicks
 from recsys_assets.settings import Settings
-from recsys_assets.source_names import SOURCE_NAMES
 
 FUSION = "ladder/fusion"
 
@@ -59,27 +58,12 @@ def bench_prior(
 
 def held_out_clicks(store: ArtifactStore) -> ClickLabels | None:
     """Return the clicks by which the newest fusion of a home was chosen; None: it has none."""
-    days = store.partitions(FUSION)
-    if not days:
+    fusion = Newest.of(store, FUSION)
+    if fusion is None:
         return None
-    manifest = store.current(FUSION, max(days)).manifest
-    params: dict[str, Any] = manifest["params"]
-    opened: dict[str, Any] = {
-        role: [store.open(one) for one in made_from]
-        if isinstance(made_from, list)
-        else store.open(made_from)
-        for role, made_from in manifest["inputs"].items()
-    }
-    parts = BlendParts(
-        opened["log"],
-        {name: one for name, one in opened.items() if name in SOURCE_NAMES},
-        opened["workflows"],
-        opened["aligned"],
-        params["train_days"],
-        params["time_zone"],
-    )
+    opened, params = fusion.inputs, fusion.params
     return HeldOutClicks.of(
-        parts,
+        fusion.blend_parts(),
         rung=opened["rung"],
         fitted=opened["fitted"],
         asked=sampled(Queries.read(opened["queries"]), LABELS, params["seed"]),

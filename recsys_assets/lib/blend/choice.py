@@ -194,12 +194,12 @@ def _candidates(labels: ClickLabels, count: int) -> dict[str, _Candidate]:
         }
     logs, net = labels.logs, net_of_other_shops(labels.names)
     both = np.concatenate([net.of(labels.net_inputs)[:, None], logs], axis=1)
-    prior = {PRIOR: _Candidate(both, _one_first, net)}
+    prior = {PRIOR: _Candidate(both, one_first, net)}
     own = {
         BY_QUALITY: _Candidate(logs, w.by_quality),
         BEST_ALONE: _Candidate(logs, w.best_alone),
         LISTWISE: _Candidate(logs, w.listwise),
-        PRIOR_LISTWISE: _Candidate(both, _from_one_first(both), net),
+        PRIOR_LISTWISE: _Candidate(both, from_one_first(both), net),
     }
     # other shops say nothing of what the clicks are worth here; and of 120 clicks the weights
     # themselves are so unsure that the net was surely worse on one shop of fourteen
@@ -207,7 +207,7 @@ def _candidates(labels: ClickLabels, count: int) -> dict[str, _Candidate]:
     return {**prior, **own} if first else {**own, **prior}
 
 
-def _one_first(labels: ClickLabels, learned: np.ndarray) -> np.ndarray:
+def one_first(labels: ClickLabels, learned: np.ndarray) -> np.ndarray:
     """Return 1 for the first column, and the default weights of the sources.
 
     The column is the ranker's logit, or what the net of other shops gives.
@@ -215,18 +215,18 @@ def _one_first(labels: ClickLabels, learned: np.ndarray) -> np.ndarray:
     return np.concatenate([[1.0], w.by_quality(labels, learned)])
 
 
-def _from_one_first(inputs: np.ndarray) -> w.Fit:
-    """Return a fit that starts from ``_one_first``."""
+def from_one_first(inputs: np.ndarray) -> w.Fit:
+    """Return a fit that starts from ``one_first``."""
 
     def fit(labels: ClickLabels, learned: np.ndarray) -> np.ndarray:
-        return w.fit_listwise(labels, inputs, _one_first(labels, learned), learned)
+        return w.fit_listwise(labels, inputs, one_first(labels, learned), learned)
 
     return fit
 
 
 def _with_ranker(inputs: np.ndarray) -> w.Fit:
     """Return a fit of the ranker's logit beside the sources."""
-    free = _from_one_first(inputs)
+    free = from_one_first(inputs)
 
     def fit(labels: ClickLabels, learned: np.ndarray) -> np.ndarray:
         weights = free(labels, learned)

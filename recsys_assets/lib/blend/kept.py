@@ -45,7 +45,7 @@ def kept_unless_surely_better(served: Blend | None, seed: int, ranked: int | Non
     """
 
     def settle(choice: BlendChoice, labels: ClickLabels, as_is: np.ndarray) -> BlendChoice:
-        own = as_is if served is None else _ranks(served, labels, ranked)
+        own = as_is if served is None else ranks_by(served, labels, ranked)
         chosen = choice.figures["chosen"]
         count = choice.figures["labels"]
         minus = difference_of(choice.ranks, own, labels, seed) if len(labels) else None
@@ -91,7 +91,7 @@ def kept_unless_surely_better(served: Blend | None, seed: int, ranked: int | Non
     return settle
 
 
-def _ranks(served: Blend, labels: ClickLabels, ranked: int | None) -> np.ndarray:
+def ranks_by(served: Blend, labels: ClickLabels, ranked: int | None) -> np.ndarray:
     """Return the rank of each clicked item by the weights that serve, int64 [Q].
 
     A list that the labels lack, because its source could not be fitted, changes nothing.

@@ -1,0 +1,1 @@
+"""Measure a ranker that is trained on candidates as served."""
