@@ -2,8 +2,8 @@
 
 A compute profile is a named set of Kubernetes resources. Two kinds of pods use it:
 
-- A *step pod* does the work itself, in the platform image (Polars, torch, FAISS):
-  ``op_tags("CPU_LARGE")``.
+- A *step pod* does the work itself, in the platform image (Polars, torch, FAISS), and always on
+  the CPU: ``op_tags("CPU_LARGE")``.
 - A *training pod* runs the training image. A step pod starts it through Pipes and waits for it:
   ``op_tags("GPU_TRAIN")``, or ``training_tags("CPU_LARGE")`` for training work without a GPU. The
   waiting pod reserves no GPU and little memory; otherwise each training step would reserve its node
@@ -91,18 +91,21 @@ def _profile(cpu: str, memory: str, *, gpu: bool, hours: int) -> PodConfig:
     }
 
 
-_PROFILES = {
+#: The largest process of the whole graph at seed scale had 4.7 GiB (docs/benchmarks.md): CPU_MEDIUM
+#: holds any step of that size. CPU_LARGE is for steps that grow with catalogue times width, fit a
+#: model or score all queries; it is what a node of 4 CPUs and 16 GiB has left.
+PROFILES = {
     "CPU_SMALL": _profile("500m", "2Gi", gpu=False, hours=6),
+    "CPU_MEDIUM": _profile("1", "6Gi", gpu=False, hours=6),
     "CPU_LARGE": _profile("3", "12Gi", gpu=False, hours=6),
     "GPU_TRAIN": _profile("3", "12Gi", gpu=True, hours=6),
-    "GPU_EMBED": _profile("3", "12Gi", gpu=True, hours=2),
 }
 
 
 def _config(name: str) -> PodConfig:
-    if name not in _PROFILES:
-        raise ValueError(f"compute profile {name!r} is unknown; use one of {', '.join(_PROFILES)}")
-    return _PROFILES[name]
+    if name not in PROFILES:
+        raise ValueError(f"compute profile {name!r} is unknown; use one of {', '.join(PROFILES)}")
+    return PROFILES[name]
 
 
 def step_tags(name: str) -> dict[str, Any]:
@@ -128,9 +131,9 @@ def training_tags(name: str) -> dict[str, Any]:
 
 
 CPU_SMALL = step_tags("CPU_SMALL")
+CPU_MEDIUM = step_tags("CPU_MEDIUM")
 CPU_LARGE = step_tags("CPU_LARGE")
 GPU_TRAIN = training_tags("GPU_TRAIN")  # TensorFlow is in the training image only
-GPU_EMBED = step_tags("GPU_EMBED")
 
 
 def op_tags(name: str) -> dict[str, Any]:

@@ -127,10 +127,10 @@ def job_of(tags: dict) -> dict:
 
 @pytest.mark.parametrize(
     ("profile", "gpu"),
-    [("CPU_SMALL", False), ("CPU_LARGE", False), ("GPU_EMBED", True), ("GPU_TRAIN", False)],
+    [("CPU_SMALL", False), ("CPU_MEDIUM", False), ("CPU_LARGE", False), ("GPU_TRAIN", True)],
 )
 def test_a_profile_makes_a_valid_job(profile: str, gpu: bool) -> None:
-    job = job_of(compute.op_tags(profile))
+    job = job_of(compute.step_tags(profile))
     kubernetes_validate.validate(job, kubernetes_validate.latest_version(), strict=True)
     pod = job["spec"]["template"]["spec"]
     (container,) = pod["containers"]
@@ -150,9 +150,9 @@ def test_a_profile_makes_a_valid_job(profile: str, gpu: bool) -> None:
 
 
 def test_constants_are_the_named_tags() -> None:
-    for name in ("CPU_SMALL", "CPU_LARGE", "GPU_TRAIN", "GPU_EMBED"):
+    for name in compute.PROFILES:
         assert getattr(compute, name) == compute.op_tags(name)
-    with pytest.raises(ValueError, match="'GPU_HUGE' is unknown; use one of CPU_SMALL, CPU_LARGE"):
+    with pytest.raises(ValueError, match="'GPU_HUGE' is unknown; use one of CPU_SMALL, CPU_MEDIUM"):
         compute.op_tags("GPU_HUGE")
 
 
