@@ -15,6 +15,8 @@ a manual materialisation.
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from typing import Any, TypedDict
 
 import dagster as dg
@@ -145,11 +147,13 @@ def op_tags(name: str) -> dict[str, Any]:
     return training_tags(name) if name == "GPU_TRAIN" else step_tags(name)
 
 
-def training_pod(settings: Settings, profile: str) -> tuple[dict[str, Any], dict[str, Any]]:
+def training_pod(
+    settings: Settings, profile: str, labels: Mapping[str, str]
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return metadata and spec of a training pod for ``PipesK8sClient.run``.
 
     The pod reads and writes artifacts on the shared volume. It needs no bucket and no access to the
-    Kubernetes API.
+    Kubernetes API. ``labels`` say which step it belongs to.
     """
     config = _config(profile)
     container = {
@@ -185,6 +189,7 @@ def training_pod(settings: Settings, profile: str) -> tuple[dict[str, Any], dict
         "labels": {
             "app.kubernetes.io/part-of": "recsys",
             "app.kubernetes.io/component": "training",
+            **labels,
         },
     }
     return meta, spec
@@ -215,7 +220,8 @@ def executor_for(settings: Settings) -> dg.ExecutorDefinition:
     config: dict[str, Any] = {
         "job_namespace": settings.k8s_namespace,
         "service_account_name": settings.k8s_step_service_account,
-        # Kubernetes deletes the step pods of a deleted run pod
+        # Kubernetes deletes the step pods of a deleted run pod, so that the retried run does not
+        # start them a second time; a lost run cannot be resumed then (helm/dagster-values.yaml)
         "enable_owner_references": True,
         "step_k8s_config": {
             "job_spec_config": {"backoff_limit": 0, "ttl_seconds_after_finished": 3600}
@@ -237,3 +243,20 @@ def pipes_client_for(settings: Settings) -> Any:
     from dagster_k8s import PipesK8sClient
 
     return PipesK8sClient(poll_interval=5.0)
+
+
+def delete_pods(namespace: str, labels: Mapping[str, str]) -> list[str]:
+    """Delete the pods that have all of these labels; return their names."""
+    import kubernetes
+
+    if "KUBERNETES_SERVICE_HOST" in os.environ:
+        kubernetes.config.load_incluster_config()
+    else:
+        kubernetes.config.load_kube_config()
+    api = kubernetes.client.CoreV1Api()
+    selector = ",".join(f"{name}={value}" for name, value in labels.items())
+    found = api.list_namespaced_pod(namespace, label_selector=selector).items
+    names = [str(pod.metadata.name) for pod in found]
+    for name in names:
+        api.delete_namespaced_pod(name, namespace)
+    return names

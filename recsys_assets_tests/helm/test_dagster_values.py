@@ -307,6 +307,15 @@ def test_a_part_that_names_a_temporary_folder_has_it():
             assert entry["name"] != "TMPDIR" or entry["value"] in made_by_the_kubelet(part)
 
 
+def test_a_run_is_not_resumed_whose_steps_end_with_its_pod():
+    executor = compute.executor_for(Settings(executor="k8s"))
+    resolved = executor.config_schema.resolve_config({}).value
+    assert resolved.get("config", resolved)["enable_owner_references"] is True
+    daemon = VALUES["dagsterDaemon"]
+    assert daemon["runMonitoring"]["maxResumeRunAttempts"] == 0
+    assert daemon["runRetries"] == {"enabled": True, "maxRetries": 2}
+
+
 def test_the_web_server_binds_a_port_that_its_user_may_bind():
     # the chart runs `dagster-webserver -p <service.port>`
     web = VALUES["dagsterWebserver"]

@@ -442,7 +442,7 @@ def test_every_profile_finds_its_node(rendered, profile, pool):
     pools = {
         name: one(rendered("karpenter"), "NodePool", name) for name in ("recsys-cpu", "recsys-gpu")
     }
-    _, spec = compute.training_pod(Settings(), profile)
+    _, spec = compute.training_pod(Settings(), profile, {})
     pod = {"nodeSelector": spec["node_selector"], "tolerations": spec.get("tolerations", [])}
     assert [name for name, candidate in pools.items() if schedulable(pod, candidate)] == [pool]
     # 16 GiB and 4 CPUs of an xlarge, less what the node keeps for itself
