@@ -119,7 +119,7 @@ def test_the_platform_image_imports_what_its_pods_start(
         "recsys_assets.serving.events.consumer",
         "recsys_assets.serving.events.consumer_probe",
     }
-    modules = {*modules, "recsys_assets.serving.gateway.app", "recsys_assets.cli"}
+    modules = {*modules, "recsys_assets.serving.gateway.app", "recsys_assets.cli.main"}
     python = PROJECT_ROOT / ".venvs" / "platform" / "bin" / "python"
     loaded = json.loads(run(platform, python, IMPORTS, json.dumps(sorted(modules))))
     assert loaded and all(Path(file).is_relative_to(platform) for file in loaded)
@@ -159,6 +159,7 @@ def registry() -> Iterator[dict[str, str]]:
         "RECSYS_FEAST_OFFLINE_URI": "s3://serving-image/feast/offline",
         "RECSYS_ATHENA_STAGING_URI": "s3://serving-image/athena",
         "RECSYS_VALKEY_HOST": "valkey.example",
+        "RECSYS_VALKEY_PASSWORD": "of-the-test",
     }
     server.stop()
 

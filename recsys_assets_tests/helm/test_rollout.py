@@ -38,7 +38,7 @@ def discovery(manifests: list[dict[str, Any]]) -> dict[str, Any]:
             "groupVersion": version,
             "resources": [
                 {
-                    "name": f"{kind[:-1]}ies" if kind.endswith("y") else f"{kind.lower()}s",
+                    "name": f"{kind[:-1]}ies".lower() if kind.endswith("y") else f"{kind}s".lower(),
                     "kind": kind,
                     "namespaced": True,
                     "verbs": ["get"],
