@@ -125,6 +125,7 @@ def test_the_platform_image_imports_what_its_pods_start(
     assert loaded and all(Path(file).is_relative_to(platform) for file in loaded)
 
 
+@pytest.mark.slow
 def test_the_platform_image_loads_the_asset_graph(platform: Path) -> None:
     """Dagster finds the defs folder by pyproject.toml, which the image must hold."""
     python = PROJECT_ROOT / ".venvs" / "platform" / "bin" / "python"
@@ -164,13 +165,6 @@ def registry() -> Iterator[dict[str, str]]:
     server.stop()
 
 
+@pytest.mark.slow
 def test_the_serving_image_reads_a_registry_on_s3(serving: Path, registry: dict[str, str]) -> None:
     assert run(serving, Settings().serving_python, REGISTRY, **registry) == "[]"
-
-
-def test_the_platform_image_reads_a_registry_on_s3(
-    platform: Path, registry: dict[str, str]
-) -> None:
-    """The gateway and the consumer read it too."""
-    python = PROJECT_ROOT / ".venvs" / "platform" / "bin" / "python"
-    assert run(platform, python, REGISTRY, **registry) == "[]"
