@@ -356,7 +356,7 @@ def test_a_retried_step_deletes_the_pod_that_its_killed_attempt_left(
     attempts: list[list[str]] = []
 
     @dg.asset(op_tags=compute.GPU_TRAIN)
-    def scaled(context: dg.AssetExecutionContext, training: TrainingClient) -> None:
+    def scaled(context: dg.AssetExecutionContext, training: TrainingClient) -> dg.MaterializeResult:
         (tmp_path / "numbers.json").write_text("[1]")
         (tmp_path / "out").mkdir(exist_ok=True)
         training.run(
@@ -370,6 +370,7 @@ def test_a_retried_step_deletes_the_pod_that_its_killed_attempt_left(
         if len(attempts) == 1:
             kubernetes_executor.deleted.clear()  # as if the pod had not been deleted
             raise dg.RetryRequested(max_retries=1)
+        return dg.MaterializeResult()
 
     client = TrainingClient(module_prefix=PREFIX)
     assert dg.materialize([scaled], resources={"training": client}).success
