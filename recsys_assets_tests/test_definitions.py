@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from graphlib import TopologicalSorter
 
@@ -134,6 +135,66 @@ def test_heavy_assets_carry_their_compute_profile_and_a_pool(definitions: dg.Def
         op = definitions.resolve_assets_def(dg.AssetKey.from_user_string(name)).op
         assert op.tags.get(compute.PROFILE) and compute.K8S_CONFIG in op.tags, name
         assert op.pool, name
+
+
+def limits(op: dg.OpDefinition) -> dict[str, str]:
+    """Return the limits of the step pod of an op."""
+    return json.loads(op.tags[compute.K8S_CONFIG])["container_config"]["resources"]["limits"]
+
+
+@pytest.fixture(scope="module")
+def ops(definitions: dg.Definitions) -> dict[str, dg.OpDefinition]:
+    """Return name → op, for every op of every job, asset or not."""
+    return {
+        node.definition.name: node.definition
+        for job in definitions.resolve_all_job_defs()
+        for node in job.graph.nodes
+    }
+
+
+def test_every_step_has_a_compute_profile(ops: dict[str, dg.OpDefinition]) -> None:
+    """A step without a profile gets the run pod's 2 GiB, whatever it does."""
+    assert {"raw__interactions", "serving__champion", "train_trial", "propose_dlrm"} <= ops.keys()
+    lacking = [
+        name
+        for name, op in ops.items()
+        if op.tags.get(compute.PROFILE) not in compute.PROFILES or compute.K8S_CONFIG not in op.tags
+    ]
+    assert lacking == []
+
+
+@pytest.mark.parametrize(
+    ("profile", "memory", "steps"),
+    [
+        # tables of a few rows
+        ("CPU_SMALL", "2Gi", ["evaluation__report", "feature_store__definitions"]),
+        # measured: 0.5 GiB to simulate a day, 1.15 GiB for its features (docs/benchmarks.md)
+        ("CPU_MEDIUM", "6Gi", ["raw__interactions", "features__interactions", "monitor__served"]),
+        # vectors of the whole catalogue, trials of an index, all queries
+        ("CPU_LARGE", "12Gi", ["embeddings__items", "retrieval__faiss_index", "sources__ease"]),
+    ],
+)
+def test_a_step_gets_the_memory_that_it_needs(
+    ops: dict[str, dg.OpDefinition], profile: str, memory: str, steps: list[str]
+) -> None:
+    for name in steps:
+        assert (ops[name].tags[compute.PROFILE], limits(ops[name])) == (
+            profile,
+            {"memory": memory},
+        ), name
+
+
+def test_only_training_rents_a_gpu(ops: dict[str, dg.OpDefinition]) -> None:
+    """Encoders run on the CPU, and a step pod that waits for its training pod needs no GPU."""
+    assert [name for name, op in ops.items() if "nvidia.com/gpu" in limits(op)] == []
+    trains = {name for name, op in ops.items() if "GPU" in op.tags[compute.PROFILE]}
+    assert trains == {
+        "retrieval__two_tower",
+        "ranking__dlrm",
+        "fine_tune__query_tower",
+        "fine_tune__dlrm",
+        "train_trial",
+    }
 
 
 def test_jobs_and_sensors(definitions: dg.Definitions) -> None:

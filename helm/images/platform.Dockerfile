@@ -5,7 +5,7 @@ FROM ${BASE}
 WORKDIR /app
 # OpenMP for the baselines' library (implicit), whose wheel does not bring it
 RUN apt-get update && apt-get install --yes --no-install-recommends libgomp1 && rm -rf /var/lib/apt/lists/*
-# torch.lock: the index's build of torch with its CUDA libraries, for GPU_EMBED; it runs without a GPU too.
+# torch.lock: the index's build of torch. Its CUDA libraries are not used: every step of this image runs on the CPU.
 COPY requirements/torch.lock requirements/platform.lock requirements/
 RUN pip install --no-cache-dir --no-deps --require-hashes -r requirements/torch.lock -r requirements/platform.lock
 # pyproject.toml must lie beside the package: Dagster finds the defs folder by it

@@ -2,8 +2,8 @@
 
 A compute profile is a named set of Kubernetes resources. Two kinds of pods use it:
 
-- A *step pod* does the work itself, in the platform image (Polars, torch, FAISS):
-  ``op_tags("CPU_LARGE")``.
+- A *step pod* does the work itself, in the platform image (Polars, torch, FAISS), and always on
+  the CPU: ``op_tags("CPU_LARGE")``.
 - A *training pod* runs the training image. A step pod starts it through Pipes and waits for it:
   ``op_tags("GPU_TRAIN")``, or ``training_tags("CPU_LARGE")`` for training work without a GPU. The
   waiting pod reserves no GPU and little memory; otherwise each training step would reserve its node
@@ -15,6 +15,8 @@ a manual materialisation.
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from typing import Any, TypedDict
 
 import dagster as dg
@@ -91,18 +93,21 @@ def _profile(cpu: str, memory: str, *, gpu: bool, hours: int) -> PodConfig:
     }
 
 
-_PROFILES = {
+#: The largest process of the whole graph at seed scale had 4.7 GiB (docs/benchmarks.md): CPU_MEDIUM
+#: holds any step of that size. CPU_LARGE is for steps that grow with catalogue times width, fit a
+#: model or score all queries; it is what a node of 4 CPUs and 16 GiB has left.
+PROFILES = {
     "CPU_SMALL": _profile("500m", "2Gi", gpu=False, hours=6),
+    "CPU_MEDIUM": _profile("1", "6Gi", gpu=False, hours=6),
     "CPU_LARGE": _profile("3", "12Gi", gpu=False, hours=6),
     "GPU_TRAIN": _profile("3", "12Gi", gpu=True, hours=6),
-    "GPU_EMBED": _profile("3", "12Gi", gpu=True, hours=2),
 }
 
 
 def _config(name: str) -> PodConfig:
-    if name not in _PROFILES:
-        raise ValueError(f"compute profile {name!r} is unknown; use one of {', '.join(_PROFILES)}")
-    return _PROFILES[name]
+    if name not in PROFILES:
+        raise ValueError(f"compute profile {name!r} is unknown; use one of {', '.join(PROFILES)}")
+    return PROFILES[name]
 
 
 def step_tags(name: str) -> dict[str, Any]:
@@ -128,9 +133,9 @@ def training_tags(name: str) -> dict[str, Any]:
 
 
 CPU_SMALL = step_tags("CPU_SMALL")
+CPU_MEDIUM = step_tags("CPU_MEDIUM")
 CPU_LARGE = step_tags("CPU_LARGE")
 GPU_TRAIN = training_tags("GPU_TRAIN")  # TensorFlow is in the training image only
-GPU_EMBED = step_tags("GPU_EMBED")
 
 
 def op_tags(name: str) -> dict[str, Any]:
@@ -142,11 +147,13 @@ def op_tags(name: str) -> dict[str, Any]:
     return training_tags(name) if name == "GPU_TRAIN" else step_tags(name)
 
 
-def training_pod(settings: Settings, profile: str) -> tuple[dict[str, Any], dict[str, Any]]:
+def training_pod(
+    settings: Settings, profile: str, labels: Mapping[str, str]
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return metadata and spec of a training pod for ``PipesK8sClient.run``.
 
     The pod reads and writes artifacts on the shared volume. It needs no bucket and no access to the
-    Kubernetes API.
+    Kubernetes API. ``labels`` say which step it belongs to.
     """
     config = _config(profile)
     container = {
@@ -182,6 +189,7 @@ def training_pod(settings: Settings, profile: str) -> tuple[dict[str, Any], dict
         "labels": {
             "app.kubernetes.io/part-of": "recsys",
             "app.kubernetes.io/component": "training",
+            **labels,
         },
     }
     return meta, spec
@@ -212,7 +220,8 @@ def executor_for(settings: Settings) -> dg.ExecutorDefinition:
     config: dict[str, Any] = {
         "job_namespace": settings.k8s_namespace,
         "service_account_name": settings.k8s_step_service_account,
-        # Kubernetes deletes the step pods of a deleted run pod
+        # Kubernetes deletes the step pods of a deleted run pod, so that the retried run does not
+        # start them a second time; a lost run cannot be resumed then (helm/dagster-values.yaml)
         "enable_owner_references": True,
         "step_k8s_config": {
             "job_spec_config": {"backoff_limit": 0, "ttl_seconds_after_finished": 3600}
@@ -234,3 +243,20 @@ def pipes_client_for(settings: Settings) -> Any:
     from dagster_k8s import PipesK8sClient
 
     return PipesK8sClient(poll_interval=5.0)
+
+
+def delete_pods(namespace: str, labels: Mapping[str, str]) -> list[str]:
+    """Delete the pods that have all of these labels; return their names."""
+    import kubernetes
+
+    if "KUBERNETES_SERVICE_HOST" in os.environ:
+        kubernetes.config.load_incluster_config()
+    else:
+        kubernetes.config.load_kube_config()
+    api = kubernetes.client.CoreV1Api()
+    selector = ",".join(f"{name}={value}" for name, value in labels.items())
+    found = api.list_namespaced_pod(namespace, label_selector=selector).items
+    names = [str(pod.metadata.name) for pod in found]
+    for name in names:
+        api.delete_namespaced_pod(name, namespace)
+    return names

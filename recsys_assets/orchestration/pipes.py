@@ -15,7 +15,7 @@ import dagster as dg
 from dagster._core.errors import DagsterPipesExecutionError
 
 from recsys_assets.artifacts import Artifact, Staged
-from recsys_assets.files import log_tail
+from recsys_assets.files import log_tail, sha256_json
 from recsys_assets.orchestration import compute
 from recsys_assets.orchestration.resources import Built, Platform, StepContext
 from recsys_assets.settings import Settings, get_settings
@@ -205,7 +205,11 @@ class TrainingClient(dg.ConfigurableResource["TrainingClient"]):
                 allow_retries=False,
             )
         _require_shared(settings, extras)
-        meta, spec = compute.training_pod(settings, profile)
+        labels = _step_labels(context)
+        meta, spec = compute.training_pod(settings, profile, labels)
+        # a step pod that was killed could not delete its training pod
+        if orphans := compute.delete_pods(settings.k8s_namespace, labels):
+            context.log.warning(f"deleted {', '.join(orphans)}, left by an earlier attempt")
         try:
             completed = compute.pipes_client_for(settings).run(
                 context=context,
@@ -264,6 +268,15 @@ def _profile_name(context: StepContext, profile: str | Mapping[str, Any] | None)
             allow_retries=False,
         )
     return str(tags[compute.PROFILE])
+
+
+def _step_labels(context: StepContext) -> dict[str, str]:
+    """Return the labels of a step's training pods, the same for each attempt and retried run."""
+    step = f"{context.op_def.name} {context.run.tags.get('dagster/partition', '')}"
+    return {
+        "recsys/root-run": context.run.root_run_id or context.run.run_id,
+        "recsys/step": sha256_json(step)[:16],
+    }
 
 
 def _require_shared(settings: Settings, extras: StepExtras) -> None:

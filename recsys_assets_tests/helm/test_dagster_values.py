@@ -25,6 +25,11 @@ from recsys_assets.settings import PROJECT_ROOT, Settings
 
 VALUES = yaml.safe_load((PROJECT_ROOT / "helm" / "dagster-values.yaml").read_text())
 LAUNCHER = VALUES["runLauncher"]["config"]["k8sRunLauncher"]
+LONG_RUNNING = {
+    "webserver": VALUES["dagsterWebserver"],
+    "daemon": VALUES["dagsterDaemon"],
+    "code": VALUES["dagster-user-deployments"]["deployments"][0],
+}
 
 #: Keys that the chart knows (its values.schema.json forbids others), for the blocks that are set
 #: here.
@@ -239,7 +244,7 @@ def job(tags: dict[str, Any] | None) -> dict[str, Any]:
     return ApiClient().sanitize_for_serialization(made)
 
 
-@pytest.mark.parametrize("profile", [None, "CPU_SMALL", "CPU_LARGE", "GPU_EMBED", "GPU_TRAIN"])
+@pytest.mark.parametrize("profile", [None, *compute.PROFILES])
 def test_run_and_step_pods(profile):
     made = job(None if profile is None else compute.op_tags(profile))
     kubernetes_validate.validate(made, kubernetes_validate.latest_version(), strict=True)
@@ -253,7 +258,7 @@ def test_run_and_step_pods(profile):
     assert pod["securityContext"]["runAsUser"] == compute.UID
     assert container["securityContext"]["readOnlyRootFilesystem"] is True
     environment = {entry["name"]: entry.get("value") for entry in container["env"]}
-    assert environment["TMPDIR"].startswith(f"{Settings().k8s_shared_dir}/")
+    assert environment["TMPDIR"] == "/recsys/tmp"
     assert {"configMapRef": {"name": "recsys-settings"}} in container["envFrom"]
     assert {"secretRef": {"name": "recsys-secrets"}} in container["envFrom"]
     mounts = [mount["mountPath"] for mount in container["volumeMounts"]]
@@ -268,18 +273,60 @@ def test_run_and_step_pods(profile):
         ]["memory"]
     )
     assert container["resources"]["requests"]["memory"] == expected
-    assert pod["nodeSelector"] == {compute.NODE_LABEL: "gpu" if profile == "GPU_EMBED" else "cpu"}
+    # no step pod runs on a GPU: the training pod that it starts does
+    assert pod["nodeSelector"] == {compute.NODE_LABEL: "cpu"}
+    assert "nvidia.com/gpu" not in container["resources"]["limits"]
 
 
-@pytest.mark.parametrize(
-    "part",
-    [
-        VALUES["dagsterWebserver"],
-        VALUES["dagsterDaemon"],
-        VALUES["dagster-user-deployments"]["deployments"][0],
-    ],
-    ids=["webserver", "daemon", "code"],
-)
+def made_by_the_kubelet(container: dict[str, Any]) -> set[str]:
+    """Return the writable folders of a container that exist even if its volumes are empty."""
+    return {mount["mountPath"] for mount in container["volumeMounts"] if not mount.get("readOnly")}
+
+
+@pytest.mark.parametrize("profile", [None, *compute.PROFILES])
+def test_the_temporary_folder_exists_in_run_and_step_pods(profile):
+    (container,) = job(None if profile is None else compute.op_tags(profile))["spec"]["template"][
+        "spec"
+    ]["containers"]
+    (folder,) = [one["value"] for one in container["env"] if one["name"] == "TMPDIR"]
+    assert folder in made_by_the_kubelet(container)
+    # training pods mount the whole volume: they read the folder under the same path
+    (mount,) = [one for one in container["volumeMounts"] if one["mountPath"] == folder]
+    assert f"{Settings().k8s_shared_dir}/{mount['subPath']}" == folder
+    (shared,) = [
+        one["mountPath"]
+        for one in container["volumeMounts"]
+        if one["name"] == mount["name"] and "subPath" not in one
+    ]
+    assert shared == str(Settings().k8s_shared_dir)
+
+
+def test_a_part_that_names_a_temporary_folder_has_it():
+    for part in LONG_RUNNING.values():
+        for entry in part["env"]:
+            assert entry["name"] != "TMPDIR" or entry["value"] in made_by_the_kubelet(part)
+
+
+def test_a_run_is_not_resumed_whose_steps_end_with_its_pod():
+    executor = compute.executor_for(Settings(executor="k8s"))
+    resolved = executor.config_schema.resolve_config({}).value
+    assert resolved.get("config", resolved)["enable_owner_references"] is True
+    daemon = VALUES["dagsterDaemon"]
+    assert daemon["runMonitoring"]["maxResumeRunAttempts"] == 0
+    assert daemon["runRetries"] == {"enabled": True, "maxRetries": 2}
+
+
+def test_the_web_server_binds_a_port_that_its_user_may_bind():
+    # the chart runs `dagster-webserver -p <service.port>`
+    web = VALUES["dagsterWebserver"]
+    assert web["podSecurityContext"]["runAsUser"] == compute.UID
+    assert web["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    assert web["service"] == {"type": "ClusterIP", "port": 8080}
+    (code,) = VALUES["dagster-user-deployments"]["deployments"]
+    assert code["port"] >= 1024
+
+
+@pytest.mark.parametrize("part", LONG_RUNNING.values(), ids=LONG_RUNNING)
 def test_long_running_parts_are_safe(part):
     container = {
         "name": "dagster",

@@ -322,15 +322,14 @@ def test_triton_loads_what_is_complete(rendered, tmp_path, mode, loaded):
     assert "write-token" not in done.stdout
 
 
-def test_triton_on_a_gpu_gets_a_node_with_one(rendered):
-    ((_, pod),) = pods(rendered("recsys-triton", "gpu"))
-    (container,) = pod["containers"]
-    assert (
-        container["resources"]["limits"]["nvidia.com/gpu"]
-        == container["resources"]["requests"]["nvidia.com/gpu"]
-        == 1
-    )
-    assert schedulable(pod, one(rendered("karpenter"), "NodePool", "recsys-gpu"))
+def test_serving_rents_no_gpu(rendered):
+    """Triton's models are ONNX sessions of the CPU (``lib/exports/session.py``)."""
+    source = (PROJECT_ROOT / "recsys_assets" / "lib" / "exports" / "session.py").read_text()
+    assert 'providers=["CPUExecutionProvider"]' in source
+    for chart, values in RENDERINGS:
+        for name, pod in pods(rendered(chart, values)):
+            assert "nvidia.com/gpu" not in yaml.safe_dump(pod), name
+            assert schedulable(pod, one(rendered("karpenter"), "NodePool", "recsys-cpu")), name
 
 
 def test_only_gateway_and_promotion_reach_triton(rendered):
@@ -434,8 +433,8 @@ def test_gpu_nodes(rendered):
     ("profile", "pool"),
     [
         ("CPU_SMALL", "recsys-cpu"),
+        ("CPU_MEDIUM", "recsys-cpu"),
         ("CPU_LARGE", "recsys-cpu"),
-        ("GPU_EMBED", "recsys-gpu"),
         ("GPU_TRAIN", "recsys-gpu"),
     ],
 )
@@ -443,7 +442,7 @@ def test_every_profile_finds_its_node(rendered, profile, pool):
     pools = {
         name: one(rendered("karpenter"), "NodePool", name) for name in ("recsys-cpu", "recsys-gpu")
     }
-    _, spec = compute.training_pod(Settings(), profile)
+    _, spec = compute.training_pod(Settings(), profile, {})
     pod = {"nodeSelector": spec["node_selector"], "tolerations": spec.get("tolerations", [])}
     assert [name for name, candidate in pools.items() if schedulable(pod, candidate)] == [pool]
     # 16 GiB and 4 CPUs of an xlarge, less what the node keeps for itself

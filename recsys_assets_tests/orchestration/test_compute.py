@@ -127,10 +127,10 @@ def job_of(tags: dict) -> dict:
 
 @pytest.mark.parametrize(
     ("profile", "gpu"),
-    [("CPU_SMALL", False), ("CPU_LARGE", False), ("GPU_EMBED", True), ("GPU_TRAIN", False)],
+    [("CPU_SMALL", False), ("CPU_MEDIUM", False), ("CPU_LARGE", False), ("GPU_TRAIN", True)],
 )
 def test_a_profile_makes_a_valid_job(profile: str, gpu: bool) -> None:
-    job = job_of(compute.op_tags(profile))
+    job = job_of(compute.step_tags(profile))
     kubernetes_validate.validate(job, kubernetes_validate.latest_version(), strict=True)
     pod = job["spec"]["template"]["spec"]
     (container,) = pod["containers"]
@@ -150,9 +150,9 @@ def test_a_profile_makes_a_valid_job(profile: str, gpu: bool) -> None:
 
 
 def test_constants_are_the_named_tags() -> None:
-    for name in ("CPU_SMALL", "CPU_LARGE", "GPU_TRAIN", "GPU_EMBED"):
+    for name in compute.PROFILES:
         assert getattr(compute, name) == compute.op_tags(name)
-    with pytest.raises(ValueError, match="'GPU_HUGE' is unknown; use one of CPU_SMALL, CPU_LARGE"):
+    with pytest.raises(ValueError, match="'GPU_HUGE' is unknown; use one of CPU_SMALL, CPU_MEDIUM"):
         compute.op_tags("GPU_HUGE")
 
 
@@ -346,6 +346,43 @@ def test_a_failed_pod_says_why_and_is_removed(
     assert not result.success
     assert expected in failure_text(result)
     assert kubernetes_executor.deleted == list(kubernetes_executor.pods)
+
+
+@needs_training
+def test_a_retried_step_deletes_the_pod_that_its_killed_attempt_left(
+    kubernetes_executor: SmallKubernetes, tmp_path: Path
+) -> None:
+    """A killed step pod runs no ``finally``, so its training pod keeps its GPU."""
+    attempts: list[list[str]] = []
+
+    @dg.asset(op_tags=compute.GPU_TRAIN)
+    def scaled(context: dg.AssetExecutionContext, training: TrainingClient) -> dg.MaterializeResult:
+        (tmp_path / "numbers.json").write_text("[1]")
+        (tmp_path / "out").mkdir(exist_ok=True)
+        training.run(
+            context,
+            "scale_numbers",
+            inputs={"numbers": [str(tmp_path / "numbers.json")]},
+            output=str(tmp_path / "out"),
+            params={"factor": 10, "fail": ""},
+        )
+        attempts.append(list(kubernetes_executor.deleted))
+        if len(attempts) == 1:
+            kubernetes_executor.deleted.clear()  # as if the pod had not been deleted
+            raise dg.RetryRequested(max_retries=1)
+        return dg.MaterializeResult()
+
+    client = TrainingClient(module_prefix=PREFIX)
+    assert dg.materialize([scaled], resources={"training": client}).success
+    first, second = kubernetes_executor.pods
+    assert attempts == [[first], [first, second]]
+    # another run of the same step is not the same work
+    assert dg.materialize([scaled], resources={"training": client}).success
+    assert second not in kubernetes_executor.deleted[2:]
+    labels = [pod["metadata"]["labels"] for pod in kubernetes_executor.pods.values()]
+    assert labels[0] == labels[1] and len({one["recsys/root-run"] for one in labels}) == 2
+    pod = {"apiVersion": "v1", "kind": "Pod", **kubernetes_executor.pods[first]}
+    kubernetes_validate.validate(pod, kubernetes_validate.latest_version(), strict=True)
 
 
 def test_a_path_outside_the_shared_volume_is_refused(

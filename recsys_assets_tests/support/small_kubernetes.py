@@ -1,4 +1,4 @@
-"""The four calls of the Kubernetes API that a Pipes run makes, over real HTTP, with a "kubelet"
+"""The five calls of the Kubernetes API that a Pipes run makes, over real HTTP, with a "kubelet"
 that runs the pod's command as a process of this machine. Everything above HTTP (Dagster, its
 client, kubernetes' client) is the real part.
 """
@@ -76,6 +76,18 @@ class SmallKubernetes:
         )
         return pod
 
+    def selected(self, query: dict[str, list[str]]) -> list[str]:
+        """Return the names of the pods that a list names, by name or by labels."""
+        if "fieldSelector" in query:
+            name = query["fieldSelector"][0].removeprefix("metadata.name=")
+            return [name] if name in self.pods else []
+        wanted = dict(pair.split("=") for pair in query["labelSelector"][0].split(","))
+        return [
+            name
+            for name, pod in self.pods.items()
+            if name not in self.deleted and wanted.items() <= pod["metadata"]["labels"].items()
+        ]
+
     def status(self, name: str) -> dict[str, Any]:
         code = self._finished[name].returncode
         state = {
@@ -137,12 +149,10 @@ class SmallKubernetes:
                 elif parts[-1] == "events":
                     self._answer({"items": []})
                 else:
-                    name = query["fieldSelector"][0].removeprefix("metadata.name=")
-                    pods = (
-                        [{**kubernetes.pods[name], "status": kubernetes.status(name)}]
-                        if name in kubernetes.pods
-                        else []
-                    )
+                    pods = [
+                        {**kubernetes.pods[name], "status": kubernetes.status(name)}
+                        for name in kubernetes.selected(query)
+                    ]
                     self._answer({"apiVersion": "v1", "kind": "PodList", "items": pods})
 
             def do_DELETE(self) -> None:

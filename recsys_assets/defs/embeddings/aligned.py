@@ -6,7 +6,7 @@ import dagster as dg
 
 from recsys_assets import partitions
 from recsys_assets.artifacts import Artifact
-from recsys_assets.orchestration import reporting
+from recsys_assets.orchestration import compute, reporting
 from recsys_assets.orchestration.resources import BuildConfig, Platform
 from recsys_assets.orchestration.upstream import SAME, Upstream, dependencies, open_inputs
 
@@ -23,6 +23,7 @@ class AlignedInputs(TypedDict):
 @dg.asset(
     key=["embeddings", "aligned"],
     kinds={"numpy"},
+    op_tags=compute.step_tags("CPU_LARGE"),
     partitions_def=partitions.as_of(),
     deps=dependencies(AlignedInputs),
 )

@@ -108,7 +108,7 @@ def _embed(
 @dg.asset(
     key=["embeddings", "text"],
     kinds={"sentencetransformers", "pytorch"},
-    op_tags=compute.op_tags("GPU_EMBED"),
+    op_tags=compute.step_tags("CPU_LARGE"),
     deps=dependencies(CatalogueInputs),
     pool="embedding",
     check_specs=reporting.check_specs(["embeddings", "text"], LANGUAGE, blocking=False),
@@ -160,7 +160,10 @@ def _language(text: Artifact) -> dg.AssetCheckResult:
 
 
 @dg.asset(
-    key=["embeddings", "training_catalogue"], kinds={"polars"}, deps=dependencies(CatalogueInputs)
+    key=["embeddings", "training_catalogue"],
+    kinds={"polars"},
+    op_tags=compute.step_tags("CPU_MEDIUM"),
+    deps=dependencies(CatalogueInputs),
 )
 def training_catalogue(
     context: dg.AssetExecutionContext, config: TrainingCatalogueConfig, platform: Platform
@@ -199,7 +202,7 @@ def training_catalogue(
 @dg.asset(
     key=["embeddings", "image_encoder"],
     kinds={"openclip", "pytorch"},
-    op_tags=compute.op_tags("GPU_EMBED"),
+    op_tags=compute.step_tags("CPU_LARGE"),
     deps=dependencies(EncoderInputs),
     pool="embedding",
 )
@@ -233,7 +236,7 @@ def image_encoder(
 @dg.asset(
     key=["embeddings", "image"],
     kinds={"openclip", "pytorch"},
-    op_tags=compute.op_tags("GPU_EMBED"),
+    op_tags=compute.step_tags("CPU_LARGE"),
     deps=dependencies(ImageInputs),
     pool="embedding",
 )
@@ -264,6 +267,7 @@ def image(
 @dg.asset(
     key=["embeddings", "pca"],
     kinds={"numpy"},
+    op_tags=compute.step_tags("CPU_LARGE"),
     pool="embedding",
     deps=dependencies(PcaInputs, "embeddings/text", "embeddings/image"),
 )
@@ -291,7 +295,12 @@ def fitted_pca(
     )
 
 
-@dg.asset(key=["embeddings", "items"], kinds={"numpy"}, deps=dependencies(ItemEmbeddingsInputs))
+@dg.asset(
+    key=["embeddings", "items"],
+    kinds={"numpy"},
+    op_tags=compute.step_tags("CPU_LARGE"),
+    deps=dependencies(ItemEmbeddingsInputs),
+)
 def item_embeddings(
     context: dg.AssetExecutionContext, config: BuildConfig, platform: Platform
 ) -> reporting.Materialized:

@@ -6,7 +6,7 @@ from typing import Annotated, TypedDict
 import dagster as dg
 
 from recsys_assets.artifacts import Artifact
-from recsys_assets.orchestration import reporting
+from recsys_assets.orchestration import compute, reporting
 from recsys_assets.orchestration.resources import BuildConfig, Platform
 from recsys_assets.orchestration.upstream import Upstream, dependencies, open_inputs
 
@@ -17,7 +17,12 @@ class BacktestInputs(TypedDict):
     reports: Annotated[Sequence[Artifact], Upstream("evaluation/offline", every=True)]
 
 
-@dg.asset(key=["evaluation", "backtest"], kinds={"polars"}, deps=dependencies(BacktestInputs))
+@dg.asset(
+    key=["evaluation", "backtest"],
+    kinds={"polars"},
+    op_tags=compute.step_tags("CPU_LARGE"),
+    deps=dependencies(BacktestInputs),
+)
 def backtest(
     context: dg.AssetExecutionContext, config: BuildConfig, platform: Platform
 ) -> reporting.Materialized:

@@ -9,7 +9,7 @@ import dagster as dg
 from recsys_assets import partitions
 from recsys_assets.artifacts import Artifact, Staged
 from recsys_assets.defs.evaluation.judged import JudgedInputs
-from recsys_assets.orchestration import reporting, session_check
+from recsys_assets.orchestration import compute, reporting, session_check
 from recsys_assets.orchestration.resources import BuildConfig, Platform
 from recsys_assets.orchestration.upstream import SAME, Upstream, dependencies, open_inputs
 
@@ -34,6 +34,7 @@ class OfflineParams(TypedDict):
 @dg.asset(
     key=KEY,
     kinds={"onnx", "numpy"},
+    op_tags=compute.step_tags("CPU_LARGE"),
     partitions_def=partitions.as_of(),
     deps=dependencies(OfflineInputs),
     # warnings only: the verdict of serving/release decides whether these models may be released

@@ -7,7 +7,7 @@ import dagster as dg
 
 from recsys_assets import partitions
 from recsys_assets.artifacts import Artifact
-from recsys_assets.orchestration import reporting
+from recsys_assets.orchestration import compute, reporting
 from recsys_assets.orchestration.resources import BuildConfig, Platform
 from recsys_assets.orchestration.upstream import SAME, Upstream, dependencies, open_inputs
 
@@ -24,6 +24,7 @@ class OracleInputs(TypedDict):
 @dg.asset(
     key=["evaluation", "oracle"],
     kinds={"numpy"},
+    op_tags=compute.step_tags("CPU_MEDIUM"),
     partitions_def=partitions.as_of(),
     deps=dependencies(OracleInputs),
 )

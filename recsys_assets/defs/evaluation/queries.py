@@ -8,7 +8,7 @@ from pydantic import Field
 
 from recsys_assets import partitions
 from recsys_assets.artifacts import Artifact
-from recsys_assets.orchestration import reporting
+from recsys_assets.orchestration import compute, reporting
 from recsys_assets.orchestration.click_values import click_values, values_metadata
 from recsys_assets.orchestration.resources import BuildConfig, Platform
 from recsys_assets.orchestration.upstream import SAME, Upstream, dependencies, open_inputs
@@ -49,6 +49,7 @@ class QueriesParams(TypedDict):
 @dg.asset(
     key=["evaluation", "queries"],
     kinds={"polars"},
+    op_tags=compute.step_tags("CPU_MEDIUM"),
     partitions_def=partitions.as_of(),
     deps=dependencies(QueriesInputs),
 )

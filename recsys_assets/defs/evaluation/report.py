@@ -6,7 +6,7 @@ import dagster as dg
 
 from recsys_assets import partitions
 from recsys_assets.artifacts import Artifact
-from recsys_assets.orchestration import freshness_policies, reporting
+from recsys_assets.orchestration import compute, freshness_policies, reporting
 from recsys_assets.orchestration.resources import BuildConfig, Platform
 from recsys_assets.orchestration.upstream import SAME, Upstream, dependencies, open_inputs
 
@@ -39,6 +39,7 @@ class ReportParams(TypedDict):
     key=KEY,
     freshness_policy=freshness_policies.WEEKLY,
     kinds={"html", "json"},
+    op_tags=compute.step_tags("CPU_SMALL"),
     partitions_def=partitions.as_of(),
     deps=dependencies(ReportInputs),
 )

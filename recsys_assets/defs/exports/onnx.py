@@ -7,7 +7,7 @@ import dagster as dg
 from recsys_assets import partitions
 from recsys_assets.artifacts import Artifact
 from recsys_assets.lib.gates.limits import Limits
-from recsys_assets.orchestration import reporting
+from recsys_assets.orchestration import compute, reporting
 from recsys_assets.orchestration.resources import BuildConfig, Platform
 from recsys_assets.orchestration.upstream import SAME, Upstream, dependencies, open_inputs
 
@@ -27,6 +27,7 @@ class OnnxInputs(TypedDict):
 @dg.asset(
     key=["exports", "onnx"],
     kinds={"onnx"},
+    op_tags=compute.step_tags("CPU_MEDIUM"),
     partitions_def=partitions.as_of(),
     deps=dependencies(OnnxInputs),
     check_specs=reporting.check_specs(["exports", "onnx"], PARITY, partitions.as_of()),

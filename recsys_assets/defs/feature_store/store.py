@@ -8,7 +8,7 @@ import dagster as dg
 
 from recsys_assets import partitions
 from recsys_assets.artifacts import Artifact
-from recsys_assets.orchestration import freshness_policies, reporting
+from recsys_assets.orchestration import compute, freshness_policies, reporting
 from recsys_assets.orchestration.resources import Platform
 from recsys_assets.orchestration.upstream import Upstream, dependencies, open_inputs
 
@@ -31,7 +31,9 @@ class OnlinePopularityInputs(TypedDict):
     items: Annotated[Artifact, Upstream("raw/items")]
 
 
-@dg.asset(key=["feature_store", "definitions"], kinds={"feast"})
+@dg.asset(
+    key=["feature_store", "definitions"], kinds={"feast"}, op_tags=compute.step_tags("CPU_SMALL")
+)
 def definitions(context: dg.AssetExecutionContext, platform: Platform) -> reporting.Materialized:
     """Applies the feature definitions to Feast's registry.
 
@@ -48,6 +50,7 @@ def definitions(context: dg.AssetExecutionContext, platform: Platform) -> report
     key=["feature_store", "online"],
     freshness_policy=freshness_policies.ONLINE,
     kinds={"feast", "redis"},
+    op_tags=compute.step_tags("CPU_MEDIUM"),
     partitions_def=partitions.daily(),
     deps=dependencies(OnlineInputs, "feature_store/definitions"),
 )
@@ -84,6 +87,7 @@ def online(context: dg.AssetExecutionContext, platform: Platform) -> reporting.M
     key=["feature_store", "popularity"],
     freshness_policy=freshness_policies.ONLINE,
     kinds={"redis"},
+    op_tags=compute.step_tags("CPU_MEDIUM"),
     partitions_def=partitions.daily(),
     deps=dependencies(OnlinePopularityInputs),
 )

@@ -10,7 +10,7 @@ from recsys_assets import columns as c
 from recsys_assets import partitions
 from recsys_assets.artifacts import Artifact, Staged
 from recsys_assets.defs.features.lineage import FEATURE_SOURCES, MASKED_SOURCES, column_lineage
-from recsys_assets.orchestration import days, freshness_policies, reporting
+from recsys_assets.orchestration import compute, days, freshness_policies, reporting
 from recsys_assets.orchestration.resources import BuildConfig, Platform
 from recsys_assets.orchestration.upstream import SAME, Upstream, dependencies, open_inputs
 
@@ -68,6 +68,7 @@ class FeaturesConfig(BuildConfig):
     key=["features", "interactions"],
     freshness_policy=freshness_policies.INGESTED,
     kinds={"polars", "parquet"},
+    op_tags=compute.step_tags("CPU_MEDIUM"),
     partitions_def=partitions.daily(),
     backfill_policy=dg.BackfillPolicy.single_run(),
     pool="cpu",
@@ -177,6 +178,7 @@ def drift_check(moved: "Drift") -> dg.AssetCheckResult:
     key=["features", "masked_train"],
     freshness_policy=freshness_policies.INGESTED,
     kinds={"polars", "parquet"},
+    op_tags=compute.step_tags("CPU_MEDIUM"),
     partitions_def=partitions.daily(),
     backfill_policy=dg.BackfillPolicy.single_run(),
     deps=dependencies(MaskedInputs),

@@ -8,7 +8,7 @@ import dagster as dg
 from recsys_assets import partitions
 from recsys_assets.artifacts import Artifact
 from recsys_assets.columns import EventType
-from recsys_assets.orchestration import reporting
+from recsys_assets.orchestration import compute, reporting
 from recsys_assets.orchestration.resources import BuildConfig, Platform
 from recsys_assets.orchestration.upstream import Upstream, dependencies, open_inputs
 
@@ -32,6 +32,7 @@ class SeenRuleParams(TypedDict):
 @dg.asset(
     key=["features", "seen_rule"],
     kinds={"polars"},
+    op_tags=compute.step_tags("CPU_MEDIUM"),
     partitions_def=partitions.as_of(),
     deps=dependencies(SeenRuleInputs),
 )

@@ -87,6 +87,7 @@ class FineTuneParts(RowsOfDay):
 @dg.asset(
     key=["fine_tune", "rows"],
     kinds={"polars", "parquet"},
+    op_tags=compute.step_tags("CPU_MEDIUM"),
     partitions_def=partitions.daily(),
     deps=dependencies(LoggedDays),
 )
@@ -230,6 +231,7 @@ class FineTuneVerdictParams(TypedDict):
 @dg.asset(
     key=["fine_tune", "release"],
     kinds={"triton"},
+    op_tags=compute.step_tags("CPU_MEDIUM"),
     partitions_def=partitions.daily(),
     deps=dependencies(FineTuneParts),
     check_specs=[

@@ -8,7 +8,7 @@ import dagster as dg
 from recsys_assets import partitions
 from recsys_assets.artifacts import Artifact
 from recsys_assets.lib.gates.limits import Limits
-from recsys_assets.orchestration import reporting, served_check
+from recsys_assets.orchestration import compute, reporting, served_check
 from recsys_assets.orchestration.resources import BuildConfig, Platform
 from recsys_assets.orchestration.upstream import SAME, Upstream, dependencies, open_inputs
 
@@ -43,6 +43,7 @@ class SimpleVerdictParams(TypedDict):
 @dg.asset(
     key=["ladder", "release"],
     kinds={"triton"},
+    op_tags=compute.step_tags("CPU_MEDIUM"),
     partitions_def=partitions.as_of(),
     deps=dependencies(SimpleReleaseInputs),
     check_specs=[

@@ -9,7 +9,7 @@ import dagster as dg
 
 from recsys_assets import partitions
 from recsys_assets.artifacts import Artifact, Staged
-from recsys_assets.orchestration import days, reporting
+from recsys_assets.orchestration import compute, days, reporting
 from recsys_assets.orchestration.resources import BuildConfig, Platform
 from recsys_assets.orchestration.upstream import SAME, Upstream, dependencies, open_inputs
 
@@ -64,6 +64,7 @@ class DriftInputs(TypedDict):
 @dg.asset(
     key=SERVED,
     kinds={"polars", "parquet"},
+    op_tags=compute.step_tags("CPU_MEDIUM"),
     partitions_def=partitions.daily(),
     backfill_policy=dg.BackfillPolicy.single_run(),
     pool="cpu",
@@ -111,6 +112,7 @@ def _served_of(
 @dg.asset(
     key=QUALITY,
     kinds={"polars", "json"},
+    op_tags=compute.step_tags("CPU_MEDIUM"),
     partitions_def=partitions.daily(),
     backfill_policy=dg.BackfillPolicy.single_run(),
     pool="cpu",
@@ -213,6 +215,7 @@ def _quality_check(
 @dg.asset(
     key=INPUTS,
     kinds={"polars", "parquet"},
+    op_tags=compute.step_tags("CPU_MEDIUM"),
     partitions_def=partitions.daily(),
     backfill_policy=dg.BackfillPolicy.single_run(),
     pool="cpu",

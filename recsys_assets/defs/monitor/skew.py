@@ -6,7 +6,7 @@ import dagster as dg
 
 from recsys_assets import partitions
 from recsys_assets.artifacts import Artifact
-from recsys_assets.orchestration import days, reporting
+from recsys_assets.orchestration import compute, days, reporting
 from recsys_assets.orchestration.resources import BuildConfig, Platform
 from recsys_assets.orchestration.upstream import SAME, Upstream, dependencies, open_inputs
 
@@ -27,6 +27,7 @@ class SkewInputs(TypedDict):
 @dg.asset(
     key=SKEW,
     kinds={"polars", "parquet"},
+    op_tags=compute.step_tags("CPU_MEDIUM"),
     partitions_def=partitions.daily(),
     backfill_policy=dg.BackfillPolicy.single_run(),
     pool="cpu",

@@ -3,7 +3,7 @@
 import dagster as dg
 
 from recsys_assets import columns as c
-from recsys_assets.orchestration import reporting
+from recsys_assets.orchestration import compute, reporting
 from recsys_assets.orchestration.resources import BuildConfig, Platform
 
 CONTRACT = {
@@ -21,6 +21,7 @@ NEW_CATEGORIES = dg.AssetCheckSpec(
 @dg.asset(
     key=["raw", "users"],
     kinds={"polars", "parquet"},
+    op_tags=compute.step_tags("CPU_MEDIUM"),
     check_specs=reporting.check_specs(["raw", "users"], CONTRACT),
 )
 def users(
@@ -53,6 +54,7 @@ def users(
 @dg.asset(
     key=["raw", "items"],
     kinds={"polars", "parquet"},
+    op_tags=compute.step_tags("CPU_MEDIUM"),
     check_specs=[*reporting.check_specs(["raw", "items"], CONTRACT), NEW_CATEGORIES],
 )
 def items(

@@ -9,7 +9,7 @@ from pydantic import Field
 from recsys_assets import columns as c
 from recsys_assets import partitions
 from recsys_assets.artifacts import Artifact
-from recsys_assets.orchestration import days, freshness_policies, reporting
+from recsys_assets.orchestration import compute, days, freshness_policies, reporting
 from recsys_assets.orchestration.resources import BuildConfig, Platform
 from recsys_assets.orchestration.upstream import Upstream, dependencies, open_inputs
 
@@ -60,6 +60,7 @@ class InteractionsConfig(BuildConfig):
     key=KEY,
     freshness_policy=freshness_policies.INGESTED,
     kinds={"polars", "parquet"},
+    op_tags=compute.step_tags("CPU_MEDIUM"),
     partitions_def=partitions.daily(),
     backfill_policy=dg.BackfillPolicy.single_run(),
     pool="cpu",

@@ -99,6 +99,7 @@ class VectorsInputs(TypedDict):
 @dg.asset(
     key=["retrieval", "item_vectors"],
     kinds={"onnx"},
+    op_tags=compute.step_tags("CPU_MEDIUM"),
     partitions_def=partitions.as_of(),
     deps=dependencies(VectorsInputs),
 )
@@ -160,6 +161,7 @@ class FaissIndexParams(TypedDict):
 @dg.asset(
     key=["retrieval", "faiss_index"],
     kinds={"faiss"},
+    op_tags=compute.step_tags("CPU_LARGE"),
     partitions_def=partitions.as_of(),
     deps=dependencies(FaissIndexInputs),
     check_specs=reporting.check_specs(["retrieval", "faiss_index"], AGREEMENT, partitions.as_of()),

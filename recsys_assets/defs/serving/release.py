@@ -12,7 +12,7 @@ from recsys_assets.artifacts import Artifact
 from recsys_assets.defs.evaluation.judged import JudgedInputs
 from recsys_assets.defs.serving.gate_config import GateConfig
 from recsys_assets.lib.gates import gates
-from recsys_assets.orchestration import freshness_policies, reporting, served_check
+from recsys_assets.orchestration import compute, freshness_policies, reporting, served_check
 from recsys_assets.orchestration.resources import Platform
 from recsys_assets.orchestration.upstream import SAME, Upstream, dependencies, open_inputs
 
@@ -50,6 +50,7 @@ class FullVerdictParams(TypedDict):
     key=["serving", "release"],
     freshness_policy=freshness_policies.WEEKLY,
     kinds={"triton"},
+    op_tags=compute.step_tags("CPU_MEDIUM"),
     partitions_def=partitions.as_of(),
     deps=dependencies(ReleaseParts),
     check_specs=[
@@ -116,6 +117,7 @@ class PromotionConfig(dg.Config):
     key=["serving", "champion"],
     freshness_policy=freshness_policies.WEEKLY,
     kinds={"triton"},
+    op_tags=compute.step_tags("CPU_MEDIUM"),
     deps=[["serving", "release"], ["fine_tune", "release"]],
     pool="promotion",
     check_specs=[LEARNED_DAYS],
