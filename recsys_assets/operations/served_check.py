@@ -29,6 +29,7 @@ from recsys_assets.lib.served_check.agreement import (
     BLOOM_SHARE,
     Agreement,
     ServedList,
+    changed_by_a_nudge,
     compare,
     passes,
     wrongly_seen,
@@ -115,6 +116,9 @@ def check_served(
         wrong,
         subject.places,
     )
+    nudged = 0
+    if not passes(causes) and not causes["different"]:
+        nudged = changed_by_a_nudge(subject.scorer, subject.nudged, subject.queries, length)
     return {
         "release": number,
         "rung": release.rung["name"],
@@ -122,9 +126,10 @@ def check_served(
         "held_out": subject.held_out,
         "list_length": length,
         "causes": causes,
+        "changed_by_a_nudge": nudged,
         "seen_wrongly": int(wrong.sum()),
         "bloom_share_allowed": BLOOM_SHARE,
-        "passed": passes(causes),
+        "passed": passes(causes, nudged),
         "first": first,
         "diversity": varied,
     }

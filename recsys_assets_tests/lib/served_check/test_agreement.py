@@ -19,6 +19,7 @@ from recsys_assets.lib.served_check.agreement import (
     ReservedPlaces,
     ServedList,
     _cause,
+    changed_by_a_nudge,
     compare,
     evaluated_lists,
     passes,
@@ -174,6 +175,21 @@ def test_near_ties_of_retrieval_may_change_places_and_no_other_items():
     assert found(swapped(40)) == found(swapped(20, 40)) == "different"
     assert found([*items[:-1], "i150"]) == "different"
 
+    # as in a small shop whose items are nearly all alike: each list differs, by near ties alone
+    many = queries([0] * 130, 200, frame=pl.concat([ASKED] * 130))
+    nudged = Ranks(vectors, other, NudgedProducts(7))
+    lists = [ServedList(swapped(20), [])] * 129
+
+    def counted(last: list[str]) -> dict[str, int]:
+        answers, wrong = [*lists, ServedList(last, [])], np.zeros((130, 200), bool)
+        return compare(exact, lambda: exact, lambda: nudged, many, answers, 100, wrong)[0]
+
+    assert counted(swapped(60))["rounding"] == 130
+    assert counted(swapped(40))["different"] == 1, "a fault among them is found"
+    changed = changed_by_a_nudge(exact, lambda: nudged, many, 100)
+    assert 60 < changed < 130, "two near ties keep their order in one list of four"
+    assert changed_by_a_nudge(exact, lambda: exact, many, 100) == 0
+
 
 @dataclass(frozen=True)
 class Between:
@@ -247,5 +263,8 @@ def test_some_near_ties_pass_and_a_fault_does_not():
 
     assert passes(counts(equal=90, rounding=10)) and passes(counts(equal=1, rounding=1))
     assert not passes(counts(equal=80, rounding=20))
+    assert passes(counts(equal=62, rounding=38), nudged=30), "nudges alone change as many"
+    assert not passes(counts(equal=54, rounding=46), nudged=30)
+    assert not passes(counts(equal=99, different=1), nudged=90)
     assert not passes(counts(equal=499, different=1))
     assert passes(counts(equal=99, bloom_filter=1)) and not passes(counts(equal=9, bloom_filter=1))
