@@ -15,8 +15,8 @@ from recsys_assets.lib.evaluation import list_metrics
 from recsys_assets.lib.evaluation.measures import PRIMARY, Estimate
 from recsys_assets.lib.evaluation.query_sources import FOLDS
 
-#: What a ranker is compared with beside the rungs: the same blend without it, whose base the label
-#: clicks gave; and the default blend of all lists, of which no source is left out.
+#: Two blends without the ranker, with which it is compared beside the rungs. BASE has the weights
+#: that the label clicks gave. ALL_LISTS has the default weights of every source.
 BASE, ALL_LISTS = "base", "all_lists"
 
 

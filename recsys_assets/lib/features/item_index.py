@@ -79,7 +79,8 @@ class ItemIndex:
             index: int32 [N], of the catalogue.
 
         Returns:
-            int32 [N]: the same, but for added items OOV_INDEX or the rows of their hash buckets.
+            int32 [N]. An item of the vocabulary keeps its index. An added item gets OOV_INDEX, or
+            the row of its hash bucket.
         """
         if not len(self._of_added):
             return index

@@ -8,9 +8,10 @@ Both are looked for in each list, and counted apart:
   the query alone, with the inner products of the index, is the served one, or only items whose
   own scores are equal up to TOLERANCE have changed places. So may a new item that has a reserved
   place and one that was nearly as good. Or near ties have changed places in the list of retrieval,
-  whose ranks the weights of a blend count: over NUDGES lists whose inner products differ by errors
-  of that size, each item has a lowest and a highest score, and the served list is in the order of
-  scores within these bounds, but for the new items in their reserved places.
+  whose ranks the weights of a blend count. This is tried with lists whose inner products differ by
+  errors of that size: they give each item a lowest and a highest score. The served list is right if
+  scores within these bounds put its items in this order. A new item in a reserved place does not
+  follow the order, and is compared with other new items alone.
 - *Bloom filter*: it takes some items for seen that were not (see ``lib.feature_store.bloom``). The
   filters' wrong answers are known, and the evaluation's list without these items is the served one.
 """

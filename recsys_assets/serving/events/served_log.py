@@ -27,7 +27,9 @@ _MOST_BYTES = 16 << 20
 
 
 class LoggedFeatures(BaseModel):
-    """What the models read for an answer, by the names of columns.QUERY_* and RANKER_*.
+    """Holds what the models read for an answer.
+
+    Names of features are those of ``columns``: QUERY_CATEGORICAL and so on.
 
     Attributes:
         at: moment of the features, unix seconds.

@@ -160,8 +160,9 @@ class KnownItems:
     """Caches the part of the ranker that depends on items alone, across requests.
 
     A table of fixed size: item i is in row i modulo the number of rows, a power of two. Memory is
-    used as items come, up to that size. An item is known by its index and its categorical values,
-    some of which an update of the online store may change; its embeddings are the release's.
+    used as items come, up to that size. An item is looked up by its index and its categorical
+    values, because an update of the online store may change these values. Its embeddings cannot
+    change while the release serves.
 
     Args:
         session: cat [N, 4], embeddings [N, 128] → known [N, H], vectors [N, F, D]; a row does not
