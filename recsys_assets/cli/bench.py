@@ -8,7 +8,7 @@ import typer
 from rich.box import SIMPLE_HEAD
 from rich.table import Column, Table
 
-from recsys_assets.cli.bench_app import app, end_as_interrupted, print_table
+from recsys_assets.cli.bench_app import app, end_as_interrupted, exit_where_it_failed, print_table
 from recsys_assets.settings import Settings, get_settings
 
 
@@ -111,7 +111,6 @@ def serving(
     The systems are the reference's way, the ensemble, the fused model,
     the gateway, and the stages alone.
     """
-    from recsys_assets.bench.harness.part import BenchFailed
     from recsys_assets.bench.serving.measured import ServingBenchPlan
     from recsys_assets.bench.serving.report import (
         PERCENTILES,
@@ -126,15 +125,12 @@ def serving(
 
     settings, clock = get_settings(), Clock()
     end_as_interrupted()
-    try:
+    with exit_where_it_failed(clock):
         report = bench_serving(
             settings,
             clock.say,
             ServingBenchPlan(requests, rounds, items=items if million else None),
         )
-    except BenchFailed as error:
-        clock.say(str(error))
-        raise typer.Exit(1) from error
     title = (
         f"bench serving · {report['candidates']} candidates · {report['cpu_count']} cores · "
         f"{report['client']}"
@@ -196,18 +192,14 @@ def shops(
     The files have the forms of public logs, and only the commands of the
     README run. Ends with code 1 if a shop does not end in recommendations.
     """
-    from recsys_assets.bench.harness.part import BenchFailed
     from recsys_assets.bench.shops.pooled import pooled_rows
     from recsys_assets.bench.shops.run import bench_shops, table_rows
     from recsys_assets.operations.jobs import Clock
 
     settings, clock = get_settings(), Clock()
     end_as_interrupted()
-    try:
+    with exit_where_it_failed(clock):
         report = bench_shops(settings, clock.say, only or (), keep, draw or (0,))
-    except BenchFailed as error:
-        clock.say(str(error))
-        raise typer.Exit(1) from error
     table = Table(
         Column("shop", no_wrap=True),
         Column("form", min_width=12),
@@ -246,17 +238,13 @@ def peers(
     The shops are those that `recsys bench shops --keep` left in this home.
     The peers run in an environment of their own: `make peers`.
     """
-    from recsys_assets.bench.harness.part import BenchFailed
     from recsys_assets.bench.peers.run import bench_peers, table_rows
     from recsys_assets.operations.jobs import Clock
 
     settings, clock = get_settings(), Clock()
     end_as_interrupted()
-    try:
+    with exit_where_it_failed(clock):
         report = bench_peers(settings, clock.say, only or (), peer or (), ask)
-    except BenchFailed as error:
-        clock.say(str(error))
-        raise typer.Exit(1) from error
     table = Table(
         Column("shop", no_wrap=True),
         Column("system", no_wrap=True),
@@ -290,16 +278,12 @@ def files(
     reader. Ends with code 1 if a file is read wrong or a reader has a fault.
     """
     from recsys_assets.bench.files.run import bench_files, failed, table_rows
-    from recsys_assets.bench.harness.part import BenchFailed
     from recsys_assets.operations.jobs import Clock
 
     settings, clock = get_settings(), Clock()
     end_as_interrupted()
-    try:
+    with exit_where_it_failed(clock):
         report = bench_files(settings, clock.say, only or (), fuzz, rows)
-    except BenchFailed as error:
-        clock.say(str(error))
-        raise typer.Exit(1) from error
     table = Table("case", "form", "ended", box=SIMPLE_HEAD, title="bench files")
     print_table(table, table_rows(report))
     if "rows_per_second" in report:

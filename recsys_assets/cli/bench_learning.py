@@ -8,7 +8,7 @@ import typer
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from recsys_assets.cli.bench_app import app, end_as_interrupted, print_table
+from recsys_assets.cli.bench_app import app, end_as_interrupted, exit_where_it_failed, print_table
 from recsys_assets.settings import Settings, get_settings
 
 
@@ -23,17 +23,13 @@ def prior(
     The shops are those that `recsys bench shops --keep` left in this home.
     Each one's figure is that of a net of all others; no release has one.
     """
-    from recsys_assets.bench.harness.part import BenchFailed
     from recsys_assets.bench.prior.run import bench_prior, table_rows
     from recsys_assets.operations.jobs import Clock
 
     settings, clock = get_settings(), Clock()
     target = settings.home / "bench" / "prior"
-    try:
+    with exit_where_it_failed(clock):
         figures = bench_prior(settings, target, clock.say, only or ())
-    except BenchFailed as error:
-        clock.say(str(error))
-        raise typer.Exit(1) from error
     table = Table(
         "shop",
         "held-out clicks",
@@ -65,18 +61,14 @@ def ranker(
     Sources are fitted before the label days; the net is judged as one more
     list of the blend on held-out clicks; no release has one.
     """
-    from recsys_assets.bench.harness.part import BenchFailed
     from recsys_assets.bench.ranker.run import bench_ranker, table_rows
     from recsys_assets.operations.jobs import Clock
 
     settings, clock = get_settings(), Clock()
-    try:
+    with exit_where_it_failed(clock):
         report = bench_ranker(
             settings, clock.say, only or (), variant or (), seeds, windows, clicks
         )
-    except BenchFailed as error:
-        clock.say(str(error))
-        raise typer.Exit(1) from error
     table = Table(
         "shop",
         "held-out clicks",
@@ -115,7 +107,6 @@ def loop(
     whether a small shop lives 30 days by its schedules alone. Ends with code 1
     if a figure misses its bar.
     """
-    from recsys_assets.bench.harness.part import BenchFailed
     from recsys_assets.bench.loop.run import bench_loop, failed, table_rows
     from recsys_assets.operations.jobs import Clock
 
@@ -123,11 +114,8 @@ def loop(
     if scale is not None:  # validated as RECSYS_SCALE is
         settings = Settings(**{**settings.model_dump(), "scale": scale})
     end_as_interrupted()
-    try:
+    with exit_where_it_failed(clock):
         report = bench_loop(settings, clock.say, only or ())
-    except BenchFailed as error:
-        clock.say(str(error))
-        raise typer.Exit(1) from error
     table = Table("part", "figure", "value", "wanted", box=SIMPLE_HEAD, title="bench loop")
     print_table(table, table_rows(report))
     clock.say(f"written to {settings.home / 'bench' / 'loop.json'}")

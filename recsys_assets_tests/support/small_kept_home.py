@@ -4,7 +4,7 @@ blend of some sources.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from recsys_assets import partitions
 from recsys_assets.artifacts import Artifact, ArtifactStore
@@ -87,7 +87,8 @@ def write(settings: Settings, as_of: str) -> ArtifactStore:
         "workflows": parts["workflows"],
         "aligned": aligned,
     }
-    _publish_fusion(store, as_of, {**shared, "rung": rung, "fitted": fitted}, sources, blended)
+    of_fusion = {**shared, "rung": rung, "fitted": fitted}
+    _publish(store, "ladder/fusion", as_of, write_fusion, of_fusion, sources, blended)
     full = {
         **shared,
         "models": store.current("exports/onnx", as_of),
@@ -98,29 +99,21 @@ def write(settings: Settings, as_of: str) -> ArtifactStore:
         ),
     }
     sources[ITEM_TO_ITEM] = fitted
-    _publish_full(store, as_of, full, sources, {**blended, "retrieval_weight": 6.0})
+    blended["retrieval_weight"] = 6.0
+    _publish(store, "evaluation/blend", as_of, full_blend.write, full, sources, blended)
     return store
 
 
-def _publish_fusion(
+def _publish(
     store: ArtifactStore,
+    kind: str,
     as_of: str,
+    write: Callable[..., Mapping[str, object]],
     inputs: Mapping[str, object],
     sources: Mapping[str, Artifact],
     params: Mapping[str, object],
 ) -> None:
+    """Publish a blend, by what writes it."""
     made_from, said = {**inputs, **sources}, {**params, "new_item_places": "off"}
-    with store.stage("ladder/fusion", as_of, inputs=made_from, params=said) as staged:
-        staged.publish(write_fusion(**inputs, sources=sources, target=staged.path, **said))
-
-
-def _publish_full(
-    store: ArtifactStore,
-    as_of: str,
-    inputs: Mapping[str, object],
-    sources: Mapping[str, Artifact],
-    params: Mapping[str, object],
-) -> None:
-    made_from, said = {**inputs, **sources}, {**params, "new_item_places": "off"}
-    with store.stage("evaluation/blend", as_of, inputs=made_from, params=said) as staged:
-        staged.publish(full_blend.write(**inputs, sources=sources, target=staged.path, **said))
+    with store.stage(kind, as_of, inputs=made_from, params=said) as staged:
+        staged.publish({**write(**inputs, sources=sources, target=staged.path, **said)})

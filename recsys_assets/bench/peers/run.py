@@ -84,12 +84,7 @@ def bench_peers(
         raise BenchFailed(
             f"the peers' environment has no {settings.peers_python}; make it: `make peers`"
         )
-    shops = kept_shops(settings)
-    if not shops:
-        raise BenchFailed(
-            f"{settings.home} has no shop to compare on; run `recsys bench shops --keep` first"
-        )
-    refuse_unknown("shop", only, list(shops))
+    shops = chosen_shops(settings, only, "compare")
     refuse_unknown("peer", peers, list(TRIALS))
     report: PeersReport = {
         "peers": {name: {} for name in TRIALS if not peers or name in peers},
@@ -99,10 +94,26 @@ def bench_peers(
         "cpu_count": os.cpu_count(),
     }
     for shop, home in shops.items():
-        if not only or shop in only:
-            _compare(shop, home, settings, report, say, ask)
-            write_json(settings.home / "bench" / "peers.json", report)
+        _compare(shop, home, settings, report, say, ask)
+        write_json(settings.home / "bench" / "peers.json", report)
     return report
+
+
+def chosen_shops(settings: Settings, only: Collection[str], to: str) -> dict[str, Settings]:
+    """Return the kept shops of these names; none: all of them.
+
+    to: what is done on them, for the error.
+
+    Raises:
+        BenchFailed: a name is unknown, or there is no shop.
+    """
+    shops = kept_shops(settings)
+    if not shops:
+        raise BenchFailed(
+            f"{settings.home} has no shop to {to} on; run `recsys bench shops --keep` first"
+        )
+    refuse_unknown("shop", only, list(shops))
+    return {name: home for name, home in shops.items() if not only or name in only}
 
 
 def kept_shops(settings: Settings) -> dict[str, Settings]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from recsys_assets.artifacts import ArtifactStore
 from recsys_assets.bench.harness.part import BenchFailed, refuse_unknown
-from recsys_assets.bench.peers.run import kept_shops
+from recsys_assets.bench.peers.run import chosen_shops
 from recsys_assets.bench.ranker.judge import (
     ALL_LISTS,
     BASE,
@@ -111,20 +111,13 @@ def bench_ranker(
     Raises:
         BenchFailed: a name is unknown, or there is no shop.
     """
-    shops = kept_shops(settings)
-    if not shops:
-        raise BenchFailed(
-            f"{settings.home} has no shop to train on; run `recsys bench shops --keep` first"
-        )
-    refuse_unknown("shop", only, list(shops))
+    shops = chosen_shops(settings, only, "train")
     refuse_unknown("variant", variants, list(VARIANTS))
     if min(seeds, windows, clicks) < 1:
         raise BenchFailed("a ranker needs one seed, label window and held-out click or more")
     file = settings.home / "bench" / "ranker.json"
     report: ListRankerReport = read_json(file) if file.is_file() else {"shops": {}, "skipped": {}}
     for name, home in shops.items():
-        if only and name not in only:
-            continue
         kept = KeptShop.open(ArtifactStore(home.artifacts), clicks)
         labelled = [] if kept is None else kept.labelled(windows)
         if kept is None or not any(len(one.labels) for one in labelled):

@@ -59,11 +59,23 @@ class SkewFigures(TypedDict):
     reason: str | None  # why nothing is judged; None: it is
 
 
-def logged_rows(interactions: Artifact) -> pl.DataFrame:
+def logged_features(interactions: Artifact) -> dict[str, Any]:
+    """Return answer id → fields of ``served_log.LoggedFeatures``.
+
+    interactions: ``raw/interactions`` of a day.
+    """
+    if FEATURES_FILE not in interactions.manifest["files"]:
+        return {}
+    stored = pl.read_parquet(interactions.path(FEATURES_FILE)).select(ANSWER_ID, FEATURES)
+    return {answer: json.loads(features) for answer, features in stored.iter_rows()}
+
+
+def logged_rows(interactions: Artifact, logged: Mapping[str, Any]) -> pl.DataFrame:
     """Return the served features of a day's impressions, one row per shown item without a click.
 
     Args:
         interactions: ``raw/interactions`` of the day.
+        logged: of ``logged_features``.
 
     Returns:
         {EVENT_ID, TIMESTAMP of the features, RELEASE, ANSWER_ID, and _JUDGED as Float64}.
@@ -73,11 +85,8 @@ def logged_rows(interactions: Artifact) -> pl.DataFrame:
         **dict.fromkeys((c.TIMESTAMP, RELEASE), pl.Int64),
         **dict.fromkeys(_JUDGED, pl.Float64),
     }
-    if FEATURES_FILE not in interactions.manifest["files"]:
+    if not logged:
         return pl.DataFrame(schema=schema)
-    logged = dict(
-        pl.read_parquet(interactions.path(FEATURES_FILE)).select(ANSWER_ID, FEATURES).rows()
-    )
     whole = (
         ~pl.col(CLICKED)
         & pl.col(RELEASE).is_not_null()
@@ -91,7 +100,7 @@ def logged_rows(interactions: Artifact) -> pl.DataFrame:
     )
     rows = []
     for event, release, answer, position in shown.iter_rows():
-        read = json.loads(logged[answer])
+        read = logged[answer]
         values = {
             **read["visitor"],
             **{name: of_items[position - 1] for name, of_items in read["items"].items()},
@@ -199,13 +208,11 @@ def write_skew(
         tolerance: share of answers that may differ in a feature.
         target: folder of SKEW_FILE and a table.
     """
-    logged = logged_rows(interactions)
-    if FEATURES_FILE in interactions.manifest["files"]:
-        number = pl.scan_parquet(interactions.path(FEATURES_FILE)).select(pl.len()).collect().item()
-    else:
-        number = 0
+    logged = logged_features(interactions)
     served, again = compared(
-        logged, pl.read_parquet(features.path("features.parquet")), transforms_of(opened)
+        logged_rows(interactions, logged),
+        pl.read_parquet(features.path("features.parquet")),
+        transforms_of(opened),
     )
     answers = served[ANSWER_ID].n_unique()
     table = differences(served, again) if answers else pl.DataFrame(schema=_SCHEMA)
@@ -218,10 +225,10 @@ def write_skew(
     return {
         "answers": answers,
         "rows": served.height,
-        "logged": int(number),
+        "logged": len(logged),
         "skewed": skewed,
         "shares": dict(table.select("feature", "share").rows()),
-        "reason": None if judged else _why_not(int(number), answers),
+        "reason": None if judged else _why_not(len(logged), answers),
     }
 
 
