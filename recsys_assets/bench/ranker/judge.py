@@ -58,11 +58,15 @@ def blended_ranks(
     return [ranks(one) for one in (scores, *each)]
 
 
+def base_inputs(labels: ClickLabels) -> np.ndarray:
+    """Return what the base weighs: the net of other shops, and the ranks, float32 [N, 1 + K]."""
+    prior = net_of_other_shops(labels.names).of(labels.net_inputs)
+    return np.concatenate([prior[:, None], labels.logs], axis=1)
+
+
 def default_ranks(labels: ClickLabels) -> np.ndarray:
     """Return the rank of each clicked item by the default blend of all lists, int64 [Q]."""
-    prior = net_of_other_shops(labels.names).of(labels.net_inputs)
-    inputs = np.concatenate([prior[:, None], labels.logs], axis=1)
-    return w.cross_fitted(labels, inputs, one_first)
+    return w.cross_fitted(labels, base_inputs(labels), one_first)
 
 
 def judge(

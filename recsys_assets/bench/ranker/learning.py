@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import nn
 
+from recsys_assets.bench.ranker.judge import base_inputs
 from recsys_assets.bench.ranker.moments import Moment, RankerItems
 from recsys_assets.bench.ranker.net import Batch, Items, ListRanker
 from recsys_assets.columns import VOCABULARY_START
 from recsys_assets.lib.blend.choice import from_one_first
 from recsys_assets.lib.blend.labels import ClickLabels
-from recsys_assets.lib.blend.shipped_prior import net_of_other_shops
 
 #: Candidates of a list that are learnt: the first of the base order, others by chance, the click.
 FIRST, OTHERS = 50, 20
@@ -51,12 +51,6 @@ class Trained:
     def epochs(self) -> int:
         """Return the epoch whose weights stay; 0: the start."""
         return int(np.argmin(self.held_out))
-
-
-def base_inputs(labels: ClickLabels) -> np.ndarray:
-    """Return what the base weighs: the net of other shops, and the ranks, float32 [N, 1 + K]."""
-    prior = net_of_other_shops(labels.names).of(labels.net_inputs)
-    return np.concatenate([prior[:, None], labels.logs], axis=1)
 
 
 def base_weights(labels: ClickLabels) -> np.ndarray:

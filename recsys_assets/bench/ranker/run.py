@@ -15,20 +15,14 @@ from recsys_assets.bench.ranker.judge import (
     ALL_LISTS,
     BASE,
     BlendWorth,
+    base_inputs,
     blended_ranks,
     default_ranks,
     judge,
     mean_scores,
 )
 from recsys_assets.bench.ranker.kept import FULL, FUSION, KeptShop
-from recsys_assets.bench.ranker.learning import (
-    ListVariant,
-    Trained,
-    base_inputs,
-    base_weights,
-    scores,
-    train,
-)
+from recsys_assets.bench.ranker.learning import ListVariant, Trained, base_weights, scores, train
 from recsys_assets.bench.ranker.moments import Moment
 from recsys_assets.files import read_json, write_json
 from recsys_assets.lib.blend.blend_artifacts import LABELS
