@@ -16,6 +16,11 @@ _TIME = re.compile(r"([01]?[0-9]|2[0-3]):([0-5][0-9])")
 class ScheduleSettings(BaseSettings):
     """Holds the times of the schedules, in the shop's time zone, and who promotes."""
 
+    schedule_catalogue: str = Field(
+        "02:00",
+        description="Time of day at which the schedule catalogue_daily looks for a changed "
+        "catalogue.",
+    )
     schedule_ingest: str = Field(
         "02:30", description="Time of day at which the schedule ingest_daily looks for new days."
     )
@@ -45,7 +50,9 @@ class ScheduleSettings(BaseSettings):
         "someone materialises serving/champion.",
     )
 
-    @field_validator("schedule_ingest", "schedule_refresh", "schedule_fine_tune")
+    @field_validator(
+        "schedule_catalogue", "schedule_ingest", "schedule_refresh", "schedule_fine_tune"
+    )
     @classmethod
     def _time_of_day(cls, value: str, info: ValidationInfo) -> str:
         return _checked(value, f"RECSYS_{str(info.field_name).upper()}", weekly=False)

@@ -227,6 +227,7 @@ def test_jobs_and_sensors(definitions: dg.Definitions) -> None:
 def test_every_schedule_is_off_has_a_description_and_a_tag(definitions: dg.Definitions) -> None:
     schedules = {one.name: one for one in definitions.schedules or ()}
     assert {name: one.job_name for name, one in schedules.items()} == {
+        "catalogue_daily": "catalogue",
         "ingest_daily": "daily_ingest",
         "refresh_daily": "feature_store_refresh",
         "fine_tune_daily": "fine_tune",

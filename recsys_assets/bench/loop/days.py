@@ -25,7 +25,10 @@ BARS = {"not_served": 0}
 
 
 def measure(settings: Settings, scratch: Path, say: Say, days: int = DAYS) -> dict[str, Any]:
-    """Let a tiny simulated shop live by its schedules and the sensor ``passed_release``.
+    """Let a tiny shop live by its schedules and the sensor ``passed_release``.
+
+    The shop is that of ``growing_shop``: its visitors are simulated, its days come by ``recsys
+    ingest``, and every fifth day brings new products.
 
     Args:
         settings: of the real home, which gives the seed and the training environment.
@@ -37,8 +40,10 @@ def measure(settings: Settings, scratch: Path, say: Say, days: int = DAYS) -> di
         ``days``; ``served``, those after whose ticks every visitor who was asked for got a full
         list of a release that had learnt the newest day; ``not_served``, the others; ``late``, of
         the served days those whose release is a day or more behind; ``runs`` by job and
-        ``failed_runs``; ``disk_ratio``, the bytes of the home after the last day over those after
-        the first; ``seconds``.
+        ``failed_runs``; ``launched`` products; ``lacking``, the days on whose morning the release
+        did not know every product of the days before; ``launched_shown``, how many of the launched
+        were in a list that was asked for; ``disk_ratio``, the bytes of the home after the last day
+        over those after the first; ``seconds``.
 
     Raises:
         BenchFailed: the first release was not built, or a part did not start.
@@ -58,5 +63,5 @@ def measure(settings: Settings, scratch: Path, say: Say, days: int = DAYS) -> di
     )
     log = home / "logs" / "days.log"
     say(f"a tiny shop lives {days} days; {log} grows by a line per day")
-    figures = run_part(MODULE, {"days": days}, scratch, own).result
+    figures = run_part(MODULE, {"days": days, "shop": str(scratch / "shop")}, scratch, own).result
     return {name: value for name, value in figures.items() if name != "peak_bytes"}

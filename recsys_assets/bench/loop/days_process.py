@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
@@ -23,11 +23,12 @@ from dagster._utils.schedules import schedule_execution_time_iterator
 
 from recsys_assets import partitions
 from recsys_assets.bench.harness.part import BenchFailed, main
+from recsys_assets.bench.loop.growing_shop import GrowingShop
 from recsys_assets.bench.loop.moved_shop import MovedShop, move_clock
 from recsys_assets.operations import own_home
 from recsys_assets.operations.full_graph import materialize
 from recsys_assets.operations.jobs import PipelineFailed
-from recsys_assets.settings import Settings, get_settings
+from recsys_assets.settings import get_settings
 
 #: Visitors of whom each day's lists are asked, beside one who was never seen.
 VISITORS, ITEMS = 20, 10
@@ -43,6 +44,9 @@ class Day:
     skipped: dict[str, str] = field(default_factory=dict)  # schedule → reason
     lists: int = 0  # full, and not degraded
     release_day: str = ""
+    launched: int = 0  # products since the first day
+    lacking: int = 0  # of them, those that the release does not know
+    shown: set[str] = field(default_factory=set)  # of them, those in the lists that were asked for
     bytes: int = 0
 
     @property
@@ -62,10 +66,10 @@ class LivingShop(MovedShop):
 
     visitors: Sequence[str] = [str(number) for number in range(1, VISITORS + 1)]
 
-    def live(self, morning: date) -> Day:
-        """Land the day that is over, and go through the ticks of a morning."""
+    def live(self, morning: date, outside: GrowingShop) -> Day:
+        """Bring the day that is over, and go through the ticks of a morning."""
         day = Day(morning.isoformat())
-        land(self.settings, [(morning - timedelta(days=1)).isoformat()])
+        outside.bring([(morning - timedelta(days=1)).isoformat()])
         for moment, schedule in self._ticks(morning):
             move_clock(moment)
             for request in self._evaluated(schedule, moment, day):
@@ -73,7 +77,7 @@ class LivingShop(MovedShop):
             for request in self.looked(SENSOR):
                 job = str(request.job_name)
                 day.runs.append((job, self.ran(job, request).success))
-        self._ask(day)
+        self._ask(day, outside.launched)
         day.bytes = size(self.settings.home)
         return day
 
@@ -104,7 +108,7 @@ class LivingShop(MovedShop):
             day.skipped[schedule.name] = found.skip_message
         return found.run_requests or ()
 
-    def _ask(self, day: Day) -> None:
+    def _ask(self, day: Day, launched: Mapping[str, str]) -> None:
         """Ask for the lists of some visitors, known ones and a new one."""
         from recsys_assets.lib.release import releases
         from recsys_assets.serving.gateway import client
@@ -112,25 +116,15 @@ class LivingShop(MovedShop):
         number = 0
         for visitor in [*self.visitors, "a-visitor-never-seen"]:
             answer = client.recommend(self.settings.gateway_url, visitor, top_k=ITEMS)
+            day.shown |= {one["item_id"] for one in answer["items"]} & launched.keys()
             if len(answer["items"]) == ITEMS and not answer["degraded"]:
                 day.lists += 1
                 number = answer["release"]["ranker"]
         if number:
-            day.release_day = releases.open_release(self.platform.store, number).day
-
-
-def land(settings: Settings, days: Sequence[str]) -> None:
-    """Land simulated days."""
-    from recsys_assets.lib.simulator import shop
-
-    shop.simulate(
-        Path(settings.landing),
-        settings.scale,
-        days,
-        settings.seed,
-        start=partitions.calendar_start(settings).isoformat(),
-        zone=partitions.time_zone(settings),
-    )
+            release = releases.open_release(self.platform.store, number)
+            day.release_day = release.day
+            day.launched = len(launched)
+            day.lacking = len(launched.keys() - releases.read_display(release).keys())
 
 
 def size(folder: Path) -> int:
@@ -154,6 +148,8 @@ def body(request: dict[str, Any]) -> dict[str, Any]:
     with ExitStack() as stack:
         stack.enter_context(own_home.running(settings, ["valkey"]))
         try:
+            outside = GrowingShop(settings, Path(request["shop"]), history[-1])
+            outside.bring(history)
             materialize(settings, history[-1])
         except PipelineFailed as failed:
             raise BenchFailed(f"the first release was not built: {failed}") from failed
@@ -164,7 +160,7 @@ def body(request: dict[str, Any]) -> dict[str, Any]:
             newest = releases.newest_passed(shop.platform.store, settings)
             promotion.promote(settings, newest, log=lambda line: None)
             for number in range(request["days"]):
-                lived.append(shop.live(first + timedelta(days=1 + number)))
+                lived.append(shop.live(first + timedelta(days=1 + number), outside))
                 with log.open("a") as file:
                     file.write(f"{lived[-1]}\n")
     return figures(lived, time.monotonic() - started)
@@ -179,6 +175,10 @@ def figures(lived: Sequence[Day], seconds: float) -> dict[str, Any]:
         "not_served": sum(not day.served for day in lived),
         "late": sum(day.served and day.behind > 0 for day in lived),
         "runs": dict(sorted(runs.items())),
+        "launched": lived[-1].launched,
+        # days on whose morning the release did not know every product of the days before
+        "lacking": sum(day.lacking > 0 for day in lived),
+        "launched_shown": len(set().union(*(day.shown for day in lived))),
         "failed_runs": sum(not success for day in lived for _, success in day.runs),
         "disk_ratio": round(lived[-1].bytes / lived[0].bytes, 3),
         "bytes_per_day": round((lived[-1].bytes - lived[0].bytes) / max(1, len(lived) - 1)),

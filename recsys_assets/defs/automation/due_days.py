@@ -17,6 +17,7 @@ from recsys_assets.orchestration.resources import Platform
 from .jobs import daily_features, daily_ingest
 
 if TYPE_CHECKING:
+    from recsys_assets.lib.raw.changed_catalogue import LandedCatalogue
     from recsys_assets.lib.raw.changes import DayChange
 
 RAW = dg.AssetKey(["raw", "interactions"])
@@ -75,6 +76,15 @@ class Days:
             partitions.time_zone(settings),
         )
 
+    @cached_property
+    def catalogue(self) -> "LandedCatalogue":
+        """Return the landed catalogue, compared with what was imported."""
+        from recsys_assets.lib.raw import changed_catalogue
+
+        return changed_catalogue.landed_catalogue(
+            landing_content(self.platform), self.platform.store
+        )
+
     @property
     def unread(self) -> dict[str, "DayChange"]:
         """Return day → change of the days that no run has read, nor takes now."""
@@ -123,14 +133,15 @@ class Days:
         )
 
     def digests(self, changed: Mapping[str, "DayChange"]) -> dict[str, str]:
-        """Return day → digest of its files now.
+        """Return day → digest of its files now, and of the catalogue's.
 
-        The last materialisation is part of it: content that comes back after another correction is
-        one more correction.
+        A day that named items of no catalogue is tried again with another one. The last
+        materialisation is part of it too: content that comes back after another correction is one
+        more correction.
         """
         made = self._materialisations(RAW, changed)
         return {
-            day: change.digest if day not in made else sha256_json([change.digest, made[day]])[:12]
+            day: sha256_json([change.digest, made.get(day), self.catalogue.digest])[:12]
             for day, change in changed.items()
         }
 
@@ -163,7 +174,7 @@ class Days:
         """Return the days that were read and have no masked train set.
 
         Returns:
-            Day → a digest of the raw days that its features read.
+            Day → a digest of the raw days that its features read, and of the catalogue's files.
         """
         store, found = self.platform.store, {}
         for day in self.closed:
@@ -171,7 +182,8 @@ class Days:
                 continue
             around = partitions.LOOK_BACK.days(self.platform.settings, day)
             versions = [store.version("raw/interactions", one) for one in around]
-            found[day] = sha256_json([one for one in versions if one])[:12]
+            read = [one for one in versions if one]
+            found[day] = sha256_json([read, self.catalogue.digest])[:12]
         return found
 
     def _materialisations(self, key: dg.AssetKey, days: Iterable[str]) -> dict[str, int]:

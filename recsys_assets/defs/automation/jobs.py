@@ -16,6 +16,8 @@ catalogue = dg.define_asset_job(
     "catalogue",
     description="Imports users and items, embeds the catalogue and applies the feature store's "
     "definitions.",
+    # a day may name items of a catalogue that landed with it
+    tags=_DAYS,
     selection=dg.AssetSelection.assets(
         ["raw", "users"],
         ["raw", "items"],

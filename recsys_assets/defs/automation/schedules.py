@@ -11,7 +11,7 @@ from recsys_assets.orchestration.resources import Platform
 from recsys_assets.schedule_settings import cron
 from recsys_assets.settings import get_settings
 
-from . import due_days, due_models, jobs
+from . import due_catalogue, due_days, due_models, jobs
 
 #: Tag of the schedules and their runs: how often they start.
 EVERY = "recsys/every"
@@ -70,6 +70,21 @@ def _ingest(days: due_days.Days) -> due_models.Found:
     return due_models.started(days.context.instance, requests, [reason])
 
 
+def _catalogue(days: due_days.Days) -> due_models.Found:
+    """Return the run that imports a changed catalogue; see ``due_catalogue.due``."""
+    return due_models.started(
+        days.context.instance, due_catalogue.due(days), [due_catalogue.why_not(days)]
+    )
+
+
+catalogue_daily = _schedule(
+    "catalogue_daily",
+    jobs.catalogue,
+    get_settings().schedule_catalogue,
+    "Imports users and items if their files have changed. An ingest that starts meanwhile waits "
+    "for it.",
+    _catalogue,
+)
 ingest_daily = _schedule(
     "ingest_daily",
     jobs.daily_ingest,

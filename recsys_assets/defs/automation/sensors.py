@@ -13,9 +13,10 @@ from recsys_assets.orchestration import work
 from recsys_assets.orchestration.resources import Platform
 from recsys_assets.settings import get_settings
 
-from . import due_days, due_drift, due_models
+from . import due_catalogue, due_days, due_drift, due_models
 from .due_days import CHANGED as CHANGED
 from .jobs import (
+    catalogue,
     daily_features,
     daily_ingest,
     feature_store_refresh,
@@ -53,15 +54,18 @@ def _sensor(
     return made
 
 
-@_sensor(daily_ingest, daily_features)
+@_sensor(catalogue, daily_ingest, daily_features)
 def new_day(
     context: dg.SensorEvaluationContext, platform: Platform
 ) -> dg.SkipReason | list[dg.RunRequest]:
-    """Starts `daily_ingest` for the past days that have unread files.
+    """Starts `catalogue` for a changed catalogue, and `daily_ingest` for past days of unread files.
+
+    The days wait until the catalogue is imported, because they may name its new items. If that
+    import fails, they are ingested with the catalogue before it.
 
     One run takes consecutive days. Older days start first. A day without files is taken too, once
     a later day has landed. A day that has no features after a failed run is tried again, and once
-    more whenever the raw days that it reads have changed.
+    more whenever the raw days that it reads, or the files of the catalogue, have changed.
 
     A day that was read is taken again once the content of its files differs: a file was added,
     written again or removed. The tag recsys/changed of the run names the files. Later days whose
@@ -75,7 +79,8 @@ def new_day(
     # in one group, so that a day that an earlier failure left out keeps its place between others
     left = {} if waits else days.left_out(unread)
     gone = {day: left.pop(day) for day in days.emptied if day in left}
-    requests = due_days.runs_of(daily_ingest.name, "ingest", {**left, **days.digests(unread)})
+    requests = due_catalogue.due(days)
+    requests += due_days.runs_of(daily_ingest.name, "ingest", {**left, **days.digests(unread)})
     if not waits:
         corrected = days.corrected
         for change in corrected.values():

@@ -19,7 +19,7 @@ from recsys_assets.files import sha256_json
 from recsys_assets.lib.figures.series import number
 from recsys_assets.lib.landing import arrivals, quarantine, zone
 from recsys_assets.lib.quality import contracts, landing_day, profiles, served_day
-from recsys_assets.lib.raw.rows import INTERACTIONS_FILE
+from recsys_assets.lib.raw.rows import INTERACTIONS_FILE, RAW_ITEMS, items_digest, table_digest
 from recsys_assets.lib.raw.served import (
     FEATURES_FILE,
     SERVED_FILE,
@@ -28,8 +28,6 @@ from recsys_assets.lib.raw.served import (
     served_impressions,
 )
 from recsys_assets.local_time import UTC
-
-RAW_ITEMS = "raw/items"
 
 
 @dataclass(frozen=True)
@@ -135,7 +133,7 @@ def _landed_table(landing: str, file: str, schema: Mapping[str, str], **known: A
     assert frame is not None
     return Landed(
         frame.select(*schema),
-        sha256_json({file: digest}),
+        table_digest(file, digest),
         {file: frame.height},
         extra_columns=dict.fromkeys(report.extra_columns, 1),
     )
@@ -164,7 +162,7 @@ def landed_items(landing: str) -> Landed:
         images = pl.DataFrame(schema={"image": pl.String, "content": pl.Binary})
     else:
         images = pl.read_parquet(io.BytesIO(content)).select("image", "content")
-    digest = sha256_json([read.digest, hashlib.sha256(content or b"").hexdigest()])
+    digest = items_digest(read.digest, hashlib.sha256(content or b"").hexdigest())
     return Landed(read.frame, digest, read.files, images=images, extra_columns=read.extra_columns)
 
 

@@ -121,3 +121,19 @@ def test_files_of_an_object_store_are_digested_and_kept_too(
     monkeypatch.undo()
     store.pipe_file(f"/{tmp_path.name}/landing/interactions/{DAY}/log.parquet", b"other")
     assert content.digests(DAY) == {"log.parquet": sha(b"other")}
+
+
+def test_the_files_of_the_catalogue_are_digested_and_missing_ones_are_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    landing = tmp_path / "landing"
+    for name, content in ((module.ITEMS_FILE, b"items"), (module.USERS_FILE, b"users")):
+        (landing / name).parent.mkdir(parents=True)
+        write(landing / name, content)
+    expected = {module.ITEMS_FILE: sha(b"items"), module.USERS_FILE: sha(b"users")}
+    monkeypatch.setattr(module, "SETTLED_SECONDS", 0.0)
+    assert LandingContent(str(landing), tmp_path / "cache").catalogue() == expected
+    assert LandingContent(f"file://{landing}").catalogue() == expected
+    assert LandingContent(str(tmp_path / "empty")).catalogue() == {}
+    monkeypatch.setattr(module, "sha256_file", lambda _: pytest.fail("read again"))
+    assert LandingContent(str(landing), tmp_path / "cache").catalogue() == expected
