@@ -186,6 +186,14 @@ def shops(
             "once, the visitors of all draws are pooled.",
         ),
     ] = None,
+    seed: Annotated[
+        list[int] | None,
+        typer.Option(
+            min=1,
+            help="RECSYS_SEED of the run; its default if none is given. Given more than once, each "
+            "shop runs once per seed, and the runs are compared.",
+        ),
+    ] = None,
 ) -> None:
     """Take small shops from their files to a recommendation over HTTP.
 
@@ -194,12 +202,13 @@ def shops(
     """
     from recsys_assets.bench.shops.pooled import pooled_rows
     from recsys_assets.bench.shops.run import bench_shops, table_rows
+    from recsys_assets.bench.shops.seeds import seed_rows
     from recsys_assets.operations.jobs import Clock
 
     settings, clock = get_settings(), Clock()
     end_as_interrupted()
     with exit_where_it_failed(clock):
-        report = bench_shops(settings, clock.say, only or (), keep, draw or (0,))
+        report = bench_shops(settings, clock.say, only or (), keep, draw or (0,), seed or (None,))
     table = Table(
         Column("shop", no_wrap=True),
         Column("form", min_width=12),
@@ -213,6 +222,11 @@ def shops(
         names = ("shop", "draws", "visitors", "served", "best baseline", "served − it, 95 %")
         pooled = Table(*names, box=SIMPLE_HEAD, title="all draws together, nDCG@10")
         print_table(pooled, pooled_rows(report["pooled"]))
+    if "seeds" in report:
+        names = ("shop", "seeds", "served", "ratio to the best baseline", "mean", "lowest")
+        print_table(
+            Table(*names, box=SIMPLE_HEAD, title="all seeds, nDCG@10"), seed_rows(report["seeds"])
+        )
     clock.say(f"written to {settings.home / 'bench' / 'shops.json'}")
     if report["served"] is not None and report["served"] < 1:
         raise typer.Exit(1)

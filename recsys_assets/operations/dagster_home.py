@@ -9,10 +9,10 @@ from pathlib import Path
 from recsys_assets.settings import Settings
 
 LOCATION = "recsys_assets"
-#: Runs of one lane (days, refreshes, fine-tunes) run one at a time, in the order of their requests:
-#: a fine-tune starts from the champion that the previous one promoted. Two runs at most share a
-#: small machine, and a pool (training, promotion) runs one step at a time. Storage is SQLite in the
-#: home, at Dagster's default place.
+#: Runs of one lane (catalogue and days, refreshes, fine-tunes) run one at a time, in the order of
+#: their requests: a fine-tune starts from the champion that the previous one promoted. Two runs at
+#: most share a small machine, and a pool (training, promotion) runs one step at a time. Storage is
+#: SQLite in the home, at Dagster's default place.
 INSTANCE = """\
 telemetry:
   enabled: false

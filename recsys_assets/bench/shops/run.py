@@ -14,11 +14,12 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, TypedDict
 
-from recsys_assets.bench.harness.part import refuse_unknown
+from recsys_assets.bench.harness.part import BenchFailed, refuse_unknown
 from recsys_assets.bench.shops.all_shops import SHOPS
 from recsys_assets.bench.shops.baselines import baseline_figures
 from recsys_assets.bench.shops.figures import ChoiceOfShop, choices, held_out_figures
 from recsys_assets.bench.shops.pooled import Pooled, Visitors, pool
+from recsys_assets.bench.shops.seeds import OfSeeds, of_seeds
 from recsys_assets.bench.shops.shop import Shop, ShopSkipped, Written
 from recsys_assets.bench.shops.terminal import StepFailed, Terminal, free_offset
 from recsys_assets.files import write_json
@@ -63,6 +64,7 @@ def bench_shops(
     only: Collection[str] = (),
     keep: bool = False,
     draws: Sequence[int] = (0,),
+    seeds: Sequence[int | None] = (None,),
 ) -> dict[str, Any]:
     """Run the shops one after the other; write and return ``home/bench/shops.json``.
 
@@ -75,22 +77,27 @@ def bench_shops(
         keep: keep the files and homes of the shops.
         draws: their numbers; another draw has other visitors. Of more than one, ``pooled`` has the
             figures of all visitors together, and the last one's homes are kept.
+        seeds: RECSYS_SEED of each run of a draw; None: the default. Of more than one, ``seeds``
+            compares the runs, ``shops`` has those of the last seed, and its homes are kept.
 
     Raises:
-        BenchFailed: a name is unknown, or no ports are free.
+        BenchFailed: a name is unknown, several draws have several seeds, or no ports are free.
     """
+    if len(draws) > 1 and len(seeds) > 1:
+        raise BenchFailed("give several draws or several seeds, not both")
     refuse_unknown("shop", only, [shop.name for shop in SHOPS])
     folder = settings.home / "bench"
     report: dict[str, Any] = {}
     shops: dict[str, ShopFigures] = {}
     of_draws: dict[int, dict[str, ShopFigures]] = {draw: {} for draw in draws}
+    of_each_seed: dict[int | None, dict[str, ShopFigures]] = {seed: {} for seed in seeds}
     visitors: dict[str, dict[int, Visitors]] = {}
     for shop in SHOPS:
         if only and shop.name not in only:
             continue
-        for draw in draws:
-            found, of_visitors = _run_shop(shop, settings, say, keep, draw)
-            shops[shop.name] = of_draws[draw][shop.name] = found
+        for draw, seed in ((draw, seed) for draw in draws for seed in seeds):
+            found, of_visitors = _run_shop(shop, settings, say, keep, draw, seed)
+            shops[shop.name] = of_draws[draw][shop.name] = of_each_seed[seed][shop.name] = found
             if of_visitors:
                 visitors.setdefault(shop.name, {})[draw] = of_visitors
             say(f"{shop.name}: {found['ended']} after {found['seconds']:.0f} s")
@@ -109,8 +116,26 @@ def bench_shops(
                     "pooled": pooled,
                     "ratio_geometric_mean": mean_ratio(pooled),
                 }
+            if len(seeds) > 1:
+                report |= {
+                    "served": served_share(*of_each_seed.values()),
+                    "seeds": compared(of_each_seed),
+                    "ratio_of_seed": {
+                        str(seed): mean_ratio(one) for seed, one in of_each_seed.items()
+                    },
+                }
             write_json(folder / "shops.json", report)
     return report
+
+
+def compared(runs: Mapping[int | None, Mapping[str, ShopFigures]]) -> dict[str, OfSeeds]:
+    """Return shop → the comparison of its seeds; a shop that no run judged is left out."""
+    names = dict.fromkeys(name for shops in runs.values() for name in shops)
+    found = {
+        name: of_seeds({seed or 0: shops[name] for seed, shops in runs.items() if name in shops})
+        for name in names
+    }
+    return {name: one for name, one in found.items() if one is not None}
 
 
 def served_share(*draws: Mapping[str, ShopFigures]) -> float | None:
@@ -134,11 +159,11 @@ def mean_ratio(shops: Mapping[str, ShopFigures | Pooled]) -> float | None:
 
 
 def _run_shop(
-    shop: Shop, settings: Settings, say: Say, keep: bool, draw: int
+    shop: Shop, settings: Settings, say: Say, keep: bool, draw: int, seed: int | None
 ) -> tuple[ShopFigures, Visitors]:
     """Take one shop from its files to an answer, and end its parts in any case."""
     folder = settings.home / "bench" / "shops" / shop.name
-    terminal = Terminal(folder / "home", folder / "files", free_offset())
+    terminal = Terminal(folder / "home", folder / "files", free_offset(), seed)
     if folder.exists():  # kept, or left by a run that was killed, whose parts may still run
         folder.joinpath("files").mkdir(exist_ok=True)
         terminal.recsys(["down"])
@@ -170,7 +195,8 @@ def _run_shop(
         written = shop.write(terminal.files, settings.home / "cache", draw)
         figures["rows"], began = written.rows, time.monotonic()
         figures["rung"] = _serve(shop, written, terminal, say)
-        home = settings.model_copy(update={"home": terminal.home, "artifacts_uri": None})
+        own = {} if seed is None else {"seed": seed}
+        home = settings.model_copy(update={"home": terminal.home, "artifacts_uri": None, **own})
         visitors = _judge(home, figures)
     except (StepFailed, ShopSkipped) as error:
         figures["ended"] = error.step if isinstance(error, StepFailed) else SKIPPED

@@ -83,12 +83,14 @@ class Terminal:
         home: RECSYS_HOME.
         files: working directory.
         offset: RECSYS_PORT_OFFSET.
+        seed: RECSYS_SEED; None: its default.
         seconds: of each command, by its name.
     """
 
     home: Path
     files: Path
     offset: int
+    seed: int | None = None
     seconds: dict[str, float] = field(default_factory=dict)
 
     def recsys(self, arguments: Sequence[str]) -> str:
@@ -141,6 +143,7 @@ class Terminal:
             **kept,
             "RECSYS_HOME": str(self.home),
             "RECSYS_PORT_OFFSET": str(self.offset),
+            **({} if self.seed is None else {"RECSYS_SEED": str(self.seed)}),
             "COLUMNS": "200",  # no line of a report is folded
         }
 

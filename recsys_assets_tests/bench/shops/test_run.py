@@ -132,6 +132,25 @@ def test_every_draw_of_a_shop_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert report["ratio_geometric_mean"] is None
 
 
+def test_every_seed_of_a_shop_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "SHOPS", (BAD, AWAY))
+    opened: list[str | None] = []
+
+    class Noted(run.Terminal):
+        def recsys(self, arguments: Sequence[str]) -> str:
+            if arguments[0] == "ingest":
+                opened.append(self._environment().get("RECSYS_SEED"))
+            return super().recsys(arguments)
+
+    monkeypatch.setattr(run, "Terminal", Noted)
+    run.bench_shops(settings(tmp_path), lambda line: None, ["bad"])
+    report = run.bench_shops(settings(tmp_path), lambda line: None, ["bad"], seeds=(3, 5))
+    assert opened == [None, "3", "5"]
+    assert report["ratio_of_seed"] == {"3": None, "5": None} and report["seeds"] == {}
+    with pytest.raises(BenchFailed, match="several draws or several seeds"):
+        run.bench_shops(settings(tmp_path), lambda line: None, draws=(0, 1), seeds=(3, 5))
+
+
 def test_an_unknown_shop_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BenchFailed, match="no shop is called corner; there are clicks_only, tiny"):
         run.bench_shops(settings(tmp_path), lambda line: None, only=["tiny", "corner"])
