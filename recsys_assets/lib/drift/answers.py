@@ -15,15 +15,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 import polars as pl
 
 from recsys_assets import columns as c
+from recsys_assets.lib.drift.arms import ArmFigures, arms_of, write_arms
 from recsys_assets.lib.evaluation.ranker_metrics import calibration_error, one_class, reliability
 from recsys_assets.lib.figures.tables import markdown_table
-from recsys_assets.lib.landing.served_answers import ANSWER_ID, AT
+from recsys_assets.lib.landing.served_answers import ANSWER_ID, ARM, AT
 from recsys_assets.lib.monitor.estimates import (
     PART,
     UNIT,
@@ -76,6 +77,7 @@ class AnswersFigures(TypedDict):
     degraded_answers: int
     families: list[int]
     releases: dict[str, dict[str, Any]]
+    arms: NotRequired[dict[str, ArmFigures]]  # where a request named one
 
 
 def measured(
@@ -89,8 +91,8 @@ def measured(
         end_of_day: unix seconds, excluded.
 
     Returns:
-        {RELEASE, UNIT, ANSWER_ID, POSITION, SCORE, LABEL}, N rows, one per shown item. UNIT is the
-        visitor; an unknown visitor's answers are units of their own.
+        {RELEASE, UNIT, ANSWER_ID, ARM, POSITION, SCORE, LABEL}, N rows, one per shown item. UNIT is
+        the visitor; an unknown visitor's answers are units of their own.
     """
     answers = shown.select(ANSWER_ID, AT, RELEASE, "reasons").unique(ANSWER_ID)
     whole = pl.col(RELEASE).is_not_null() & (pl.col("reasons").list.len().fill_null(0) == 0)
@@ -109,6 +111,7 @@ def measured(
             .otherwise(c.USER_ID)
             .alias(UNIT),
             ANSWER_ID,
+            ARM,
             POSITION,
             SCORE,
             (
@@ -207,7 +210,7 @@ def write_answers(
     releases.write_parquet(target / RELEASES_FILE)
     pl.concat(parts).write_parquet(target / VISITORS_FILE)
     _write_table(releases, target / RELEASES_FIGURE)
-    return {
+    figures: AnswersFigures = {
         "rows": rows.height,
         "clicks": int(rows[LABEL].sum()),
         "answers": rows[ANSWER_ID].n_unique(),
@@ -223,6 +226,10 @@ def write_answers(
             for line in releases.iter_rows(named=True)
         },
     }
+    if arms := arms_of(rows):
+        write_arms(arms, target)
+        figures["arms"] = arms
+    return figures
 
 
 def _line(

@@ -7,7 +7,7 @@ import polars as pl
 from recsys_assets import columns as c
 from recsys_assets.artifacts import Artifact, ArtifactStore
 from recsys_assets.lib.drift.answers import RELEASE
-from recsys_assets.lib.landing.served_answers import ANSWER_ID, AT
+from recsys_assets.lib.landing.served_answers import ANSWER_ID, ARM, AT
 from recsys_assets.lib.raw.rows import INTERACTIONS_FILE
 from recsys_assets.lib.raw.served import CLICKED, POSITION, SCORE, SERVED_FILE
 
@@ -22,6 +22,7 @@ _SHOWN: dict[str, pl.DataType | type[pl.DataType]] = {
     RELEASE: pl.Int64,
     "reasons": pl.List(pl.String),
     CLICKED: pl.Boolean,
+    ARM: pl.String,
 }
 
 
@@ -36,7 +37,10 @@ def shown_and_times(interactions: Artifact) -> tuple[pl.DataFrame, pl.DataFrame]
     times = pl.read_parquet(interactions.path(INTERACTIONS_FILE), columns=[c.EVENT_ID, c.TIMESTAMP])
     if SERVED_FILE not in interactions.manifest["files"]:
         return pl.DataFrame(schema=_SHOWN), times
-    return pl.read_parquet(interactions.path(SERVED_FILE), columns=[*_SHOWN]), times
+    shown = pl.scan_parquet(interactions.path(SERVED_FILE))
+    if ARM not in shown.collect_schema():  # of an older version
+        shown = shown.with_columns(pl.lit(None, pl.String).alias(ARM))
+    return shown.select(*_SHOWN).collect(), times
 
 
 def releases_that_answered(interactions: Artifact) -> list[int]:

@@ -12,7 +12,7 @@ from recsys_assets.columns import ARRIVED, DEVICE_TYPE, REQUEST_ID, USER_ID
 from recsys_assets.lib.landing.zone import SERVED_FOLDER
 
 ANSWER_ID, AT, ITEM_IDS = "answer_id", "at", "item_ids"
-SCORES, PROPENSITIES, FEATURES = "scores", "propensities", "features"
+SCORES, PROPENSITIES, FEATURES, ARM = "scores", "propensities", "features", "arm"
 #: One row per answer; ``serving.events.served_log.ServedAnswer`` says what the columns hold.
 SCHEMA: dict[str, pl.DataType] = {
     ANSWER_ID: pl.String(),
@@ -30,9 +30,10 @@ SCHEMA: dict[str, pl.DataType] = {
     "reasons": pl.List(pl.String()),
     ARRIVED: pl.Int64(),  # unix seconds at which the stream took the answer
     FEATURES: pl.String(),  # JSON of ``served_log.LoggedFeatures``; null: not logged
+    ARM: pl.String(),  # of the shop's experiment; null: the request named none
 }
 #: Columns that files of older versions lack.
-LATER = (FEATURES,)
+LATER = (FEATURES, ARM)
 
 
 def folder_of(day: str) -> str:

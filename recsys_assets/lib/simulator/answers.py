@@ -104,6 +104,7 @@ def simulate_answers(
             "reasons": [[]] * answers,
             c.ARRIVED: at + 1,
             "features": None,
+            "arm": None,
         },
         schema=SCHEMA,
     )

@@ -49,6 +49,9 @@ EventId = Annotated[str, Field(pattern=r"^[A-Za-z0-9._:-]{1,128}$")]
 #: The header x-request-id of an answer.
 RequestId = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
 
+#: An arm of the shop's own experiment.
+Arm = Annotated[str, Field(pattern=r"^[A-Za-z0-9._:-]{1,64}$")]
+
 
 def new_event_id() -> str:
     """Return a new random event id."""

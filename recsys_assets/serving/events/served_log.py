@@ -14,7 +14,7 @@ from hashlib import blake2b
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
 from recsys_assets.columns import MISSING
-from recsys_assets.serving.events.events import Identifier, RequestId
+from recsys_assets.serving.events.events import Arm, Identifier, RequestId
 
 STREAM, GROUP, REJECTED = "served", "served-landing", "served:rejected"
 #: The field of an entry: answers as lines of JSON, compressed.
@@ -64,6 +64,7 @@ class ServedAnswer(BaseModel):
         query_release: version of the query tower; None: popular items replaced the ranking.
         release: number of the release; None: as above.
         reasons: the parts that failed.
+        arm: of the shop's experiment; None: the request named none.
         features: what the models read; None: not logged for this answer.
     """
 
@@ -82,6 +83,7 @@ class ServedAnswer(BaseModel):
     query_release: int | None = None
     release: int | None = None
     reasons: list[str] = []
+    arm: Arm | None = None
     features: LoggedFeatures | None = None
 
     @model_validator(mode="after")

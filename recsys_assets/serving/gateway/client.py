@@ -87,6 +87,7 @@ class GatewayClient:
         timestamp: int | None = None,
         top_k: int = 10,
         seed: int | None = None,
+        arm: str | None = None,
     ) -> RecommendResponse:
         """Recommend items to one visitor, best first.
 
@@ -96,6 +97,7 @@ class GatewayClient:
             timestamp: Unix seconds; None: now.
             top_k: items wanted.
             seed: of weighted sampling.
+            arm: of the shop's own experiment; logged with the answer.
         """
         return self._post(
             "/recommend",
@@ -106,6 +108,7 @@ class GatewayClient:
                 timestamp=timestamp,
                 top_k=top_k,
                 seed=seed,
+                arm=arm,
             ),
         )
 

@@ -21,7 +21,14 @@ from pydantic import (
 
 from recsys_assets.columns import MISSING, VIEW, Device, EventType
 from recsys_assets.lib.release.rung import RungName
-from recsys_assets.serving.events.events import Event, EventId, Identifier, RequestId, new_event_id
+from recsys_assets.serving.events.events import (
+    Arm,
+    Event,
+    EventId,
+    Identifier,
+    RequestId,
+    new_event_id,
+)
 
 #: Accepted moments: 1990-01-01, from which on logs are ingested, to 2100-01-01.
 EARLIEST, LATEST = 631_152_000, 4_102_444_800
@@ -103,6 +110,11 @@ class RecommendRequest(Strict):
         le=MAX_SEED,
         description="Seed of weighted sampling, for a release that uses it: the same seed gives "
         "the same list.",
+    )
+    arm: Arm | None = Field(
+        None,
+        description="Arm of the shop's own experiment. It is logged with the answer, and changes "
+        "nothing in it.",
     )
 
 

@@ -148,6 +148,8 @@ def _fields(
         fields |= {"query_release": made.query_release, "release": made.ranker_release}
         if made.propensities is not None:
             fields["propensities"] = made.propensities[: len(answer.item_ids)]
+    if request.arm is not None:
+        fields["arm"] = request.arm
     if answer.reasons:
         fields["reasons"] = answer.reasons
     if features is not None:

@@ -81,6 +81,7 @@ def serve(home: Home, valkey: Any, moments: Iterable[int], first: int = 0) -> No
             "scores": [1 - k / 10 for k in range(10)],
             "release": 3,
             "query_release": 2,
+            **({} if n % 3 else {"arm": "new-page"}),
         }
         for n, at in enumerate(moments, first)
     ]
@@ -135,6 +136,7 @@ def test_a_shop_of_clicks_has_impressions_from_its_second_day(home: Home, valkey
     )
     clicked = shown.filter("clicked").select("request_id", "position", "event_id").sort("event_id")
     assert clicked.rows() == [("request-0", 3, "click-0"), ("request-5", 1, "click-1")]
+    assert shown.group_by("arm").len().sort("arm").rows() == [(None, 2_660), ("new-page", 1_340)]
     # each shown item has its row, and its position is in the id of its impression
     both = shown.join(rows, on=["event_id", "user_id", "item_id"], how="inner")
     assert both.height == 4_000

@@ -44,7 +44,10 @@ def shown(
         ),
         orient="row",
     )
-    return frame.with_columns(clicked=pl.col("event_id").str.starts_with("e").fill_null(False))
+    return frame.with_columns(
+        clicked=pl.col("event_id").str.starts_with("e").fill_null(False),
+        arm=pl.lit(None, pl.String),
+    )
 
 
 def times(**at: int) -> pl.DataFrame:

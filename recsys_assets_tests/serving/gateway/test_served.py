@@ -53,7 +53,13 @@ def test_one_record_per_answer(settings: Settings, valkey: Any) -> None:
     with gateway(settings) as client:
         one = client.post(
             "/recommend",
-            json={"user_id": "ü", "top_k": 2, "device_type": "tablet", "timestamp": 1_700_000_000},
+            json={
+                "user_id": "ü",
+                "top_k": 2,
+                "device_type": "tablet",
+                "timestamp": 1_700_000_000,
+                "arm": "page:b",
+            },
             headers={"x-request-id": "mine"},
         ).json()
         batch = client.post(
@@ -66,6 +72,8 @@ def test_one_record_per_answer(settings: Settings, valkey: Any) -> None:
         for path in ("/popular", "/similar/a", "/readyz"):
             client.get(path)
         assert client.post("/recommend", json={"user_id": ""}).status_code == 422
+        refused = client.post("/recommend", json={"user_id": "u", "arm": "b c"})
+        assert (refused.status_code, refused.json()["error"]["field"]) == (422, "arm")
         eventually(lambda: counts(client) == {"logged_total": 4.0}, "all answers are written")
     found = logged(valkey)
     assert [answer.request_id for answer in found] == [
@@ -89,6 +97,7 @@ def test_one_record_per_answer(settings: Settings, valkey: Any) -> None:
     )
     assert (found[1].device_type, found[1].context_at, found[1].top_k) == ("-1", None, 10)
     assert set(found[1].item_ids) == set(ITEMS)
+    assert [answer.arm for answer in found] == ["page:b", None, None, None]
 
 
 def test_a_share_of_visitors(settings: Settings, valkey: Any) -> None:
