@@ -15,7 +15,7 @@ from recsys_assets.definitions import defs
 from recsys_assets.defs.automation import schedules, sensors
 from recsys_assets.lib.landing import zone
 from recsys_assets.lib.simulator import shop as simulator
-from recsys_assets.orchestration import compute, work
+from recsys_assets.orchestration import work
 from recsys_assets_tests.support.daily_home import DAYS, Home
 
 DAY, NEW = DAYS[0], "launched-today"
@@ -117,14 +117,6 @@ def test_a_day_that_names_new_items_follows_the_import_of_their_catalogue(
     read = pl.read_parquet(home.store.current("raw/interactions", DAY).path("interactions.parquet"))
     assert read.filter(pl.col(c.ITEM_ID) == NEW).height == 5
     assert "the landed catalogue is imported" in ticked(home, instance)
-
-
-def test_runs_of_the_catalogue_and_of_days_have_one_lane() -> None:
-    lanes = {
-        name: defs().resolve_job_def(name).tags[compute.LANE]
-        for name in ("catalogue", "daily_ingest", "daily_features")
-    }
-    assert len(set(lanes.values())) == 1
 
 
 @pytest.mark.parametrize("name", [zone.ITEMS_FILE, zone.IMAGES_FILE, zone.USERS_FILE])
