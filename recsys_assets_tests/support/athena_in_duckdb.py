@@ -38,10 +38,13 @@ def aws_settings(**values: Any) -> Settings:
     return Settings(
         target="aws",
         aws_region=REGION,
-        feast_registry=f"s3://{BUCKET}/feast/registry.db",
         athena_staging_uri=f"s3://{BUCKET}/athena",
         valkey_password="p",
-        **{"feast_offline_uri": f"s3://{BUCKET}/feast/offline", **values},
+        **{
+            "feast_registry": f"s3://{BUCKET}/feast/registry.db",
+            "feast_offline_uri": f"s3://{BUCKET}/feast/offline",
+            **values,
+        },
     )
 
 

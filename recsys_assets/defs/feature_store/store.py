@@ -37,12 +37,17 @@ class OnlinePopularityInputs(TypedDict):
 def definitions(context: dg.AssetExecutionContext, platform: Platform) -> reporting.Materialized:
     """Applies the feature definitions to Feast's registry.
 
-    Reads feature_repo/features.py. Writes entities, views, push sources and feature services.
+    Reads feature_repo/features.py. Writes entities, views, push sources and feature services. On
+    AWS, it also creates the tables over the offline files in the Glue catalogue, or corrects them.
     """
     from feature_repo import apply
-    from recsys_assets.lib.feature_store import store
+    from recsys_assets.lib.feature_store import glue_tables, store
 
-    applied = apply.apply_features(store.open_store(platform.settings))
+    settings = platform.settings
+    applied = apply.apply_features(store.open_store(settings), settings)
+    if settings.target == "aws":
+        tables = glue_tables.apply_glue_tables(settings)
+        applied |= {f"tables_{done}": names for done, names in tables.items()}
     return dg.MaterializeResult(metadata={name: list(values) for name, values in applied.items()})
 
 

@@ -12,14 +12,12 @@ import numpy as np
 import polars as pl
 import pytest
 
-from feature_repo import apply
 from recsys_assets import partitions
 from recsys_assets.artifacts import ArtifactStore
 from recsys_assets.lib.evaluation.latest_clicks import read_clicks
 from recsys_assets.lib.evaluation.streamed_clicks import StreamedClicks
 from recsys_assets.lib.feature_store import bloom
 from recsys_assets.lib.feature_store.popular_now import most_clicked
-from recsys_assets.lib.feature_store.store import open_store
 from recsys_assets.lib.features.seen import ACTS
 from recsys_assets.lib.simulator import shop as simulator
 from recsys_assets.local_time import UTC
@@ -53,8 +51,7 @@ def test_the_seen_items_of_the_log_are_online(tmp_path: Path, valkey: Any) -> No
                 instance=instance,
             )
 
-    # the asset of the definitions applies them for the session's home
-    apply.apply_features(open_store(home), home)
+    assert run(feature_store.definitions).success
     run(catalogue.users)
     run(catalogue.items)
     for day in days:
