@@ -25,6 +25,7 @@ import pytest
 
 from recsys_assets.settings import PROJECT_ROOT, Settings
 from recsys_assets_tests.conftest import free_port
+from recsys_assets_tests.support.documented_calls import called, documented_calls
 
 pytestmark = [pytest.mark.e2e, pytest.mark.services, pytest.mark.training]
 PORTS = (
@@ -244,6 +245,26 @@ def test_bad_input_gets_a_4xx_that_names_the_field(
     assert (
         400 <= answer.status_code < 500 and field in answer.text and "Traceback" not in answer.text
     )
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="no curl on this machine")
+def test_every_documented_call_answers_curl(walk: Walk, demo: dict, tmp_path: Path) -> None:
+    answer = walk.post("/recommend", {"user_id": "curl", "top_k": 1})
+    [item] = answer.json()["items"]
+    words = {
+        '"user_id": "1"': '"user_id": "curl"',
+        "<item id>": item["item_id"],
+        "<of the answer>": answer.headers["x-request-id"],
+        "category=books": f"category={item['category_l1']}",
+    }
+    calls = documented_calls()
+    found = [called(line, walk.settings.gateway_url, words, tmp_path) for line in calls]
+    walk.post("/availability", {"changes": [{"item_id": item["item_id"], "status": "available"}]})
+    assert len(calls) > 10
+    assert [status // 100 for status, _ in found] == [2] * len(calls), found
+    assert (tmp_path / "item.png").stat().st_size > 0
+    listed = json.loads(found[calls.index('curl $G/availability -H "$A"')][1])
+    assert item["item_id"] in json.dumps(listed)
 
 
 def test_an_event_moves_filter_and_top_category_and_lands(walk: Walk, demo: dict) -> None:
