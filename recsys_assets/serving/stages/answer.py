@@ -63,6 +63,7 @@ class Fate(IntEnum):
     SURPLUS = 4  # beyond RETRIEVAL_TOPK: over-fetched to replace seen items
     BACKFILLED = 5  # popular, because too few candidates were left
     SHOWN_AGAIN = 6  # seen, but nothing unseen is left
+    DISMISSED = 7  # the visitor does not want to be shown it
 
     @property
     def kept(self) -> bool:
