@@ -12,7 +12,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from recsys_assets.columns import DISMISS, EVENT_TYPES, IMPRESSION, VIEW, EventType
+from recsys_assets.columns import DISMISS, EVENT_TYPES, IMPRESSION, INTEREST_EVENTS, VIEW, EventType
 
 SETTING = "RECSYS_EVENT_VALUES"
 #: Value of a setting that is not given: each click counts once.
@@ -129,7 +129,7 @@ def _pair(part: str) -> tuple[EventType, EventValue]:
         )
     event = next((one for one in EVENT_TYPES if one == name), None)
     if event is None:
-        allowed = ", ".join(one for one in EVENT_TYPES if one != IMPRESSION)
+        allowed = ", ".join((*INTEREST_EVENTS, DISMISS))
         raise ValueError(f"{SETTING}: {name!r} is no event: use {allowed}")
     amount, times, word = (one.strip() for one in value.partition("*"))
     by_price = BY_PRICE in ((word,) if times else (amount,))

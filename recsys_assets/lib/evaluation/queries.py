@@ -230,7 +230,7 @@ class Queries:
 
     # --- storage
     def write(self, target: Path) -> QueryCounts:
-        """Write queries.parquet, seen.npz, items.parquet, counts.json, and LATER if there is any."""
+        """Write queries.parquet, seen.npz, items.parquet, counts.json, and maybe LATER."""
         if self.later is not None:
             self.later.write(target / LATER)
         (
