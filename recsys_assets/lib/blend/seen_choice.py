@@ -7,7 +7,7 @@ items and recent popularity answer them, once under each rule, with weights of i
 fitted on other visitors. A click on a hidden item is missed. The strictest rule is the default; a
 weaker one takes its place where the lower bound of the difference is above 0.
 
-Dismissed items are hidden under each rule, so they decide nothing here.
+Dismissals are left out: they hide items under each rule alike.
 
 What is bought is often not wanted again, although it is looked at again: so a rule between the two
 hides purchases alone.

@@ -50,7 +50,7 @@ class Scored(BaseModel):
     item_id: str
     why_kept: str = Field(
         description="kept, backfilled (popular, because too few candidates were left) or "
-        "shown_again (nothing unseen is left)."
+        "shown_again (nothing else is left)."
     )
     similarity: float | None = Field(
         description="Score of the union of all sources; without sources, the inner product with "

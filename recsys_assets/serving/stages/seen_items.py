@@ -67,8 +67,9 @@ class FilterSeenItems(TwoPartStage[Asked]):
     list is filled up by popularity, then by catalogue order, with items that are unseen and were no
     candidates. The similarity of such an item is unknown; it counts as the smallest of the
     candidates', or as 0 without candidates. A visitor who has seen the whole catalogue is shown the
-    candidates again, so that an answer is not empty. Nothing unavailable or dismissed is ever
-    shown. If the visitors' store fails, everything counts as unseen.
+    candidates again, and one who has dismissed all that is left those, so that an answer is never
+    empty. Nothing unavailable is ever shown. If the visitors' store fails, everything counts as
+    unseen.
 
     Args:
         client: visitors' database; its calls have a time limit.
@@ -283,11 +284,12 @@ class FilterSeenItems(TwoPartStage[Asked]):
             self._backfill(self._least - len(kept), candidates, bitmaps, barred, _KEPT),
             Fate.BACKFILLED,
         )
-        if not len(kept) and not len(filled):
-            kept, fate = np.flatnonzero(fates == Fate.SEEN)[: self._most], Fate.SHOWN_AGAIN
-            fates[kept] = fate
-            count = self._least - len(kept)
-            filled = self._backfill(count, candidates, bitmaps, barred, _KEPT, _SEEN)
+        for again in (_SEEN, _DISMISSED):  # a filter far beyond its capacity holds everything
+            if not len(kept) and not len(filled):
+                kept, fate = np.flatnonzero(fates == again)[: self._most], Fate.SHOWN_AGAIN
+                fates[kept] = fate
+                count = self._least - len(kept)
+                filled = self._backfill(count, candidates, bitmaps, barred, again)
         least_near = similarity.min() if len(similarity) else np.float32(0)
         return (
             np.concatenate([candidates[kept], filled]),
@@ -318,13 +320,13 @@ class FilterSeenItems(TwoPartStage[Asked]):
         return items, similarity
 
     def _backfill(
-        self, count: int, candidates: np.ndarray, bitmaps: Bitmaps, barred: np.ndarray, *wanted: int
+        self, count: int, candidates: np.ndarray, bitmaps: Bitmaps, barred: np.ndarray, fate: int
     ) -> np.ndarray:
-        """Return at most ``count`` popular items of the wanted fates, no candidates, int32 [N]."""
+        """Return at most ``count`` popular items of a fate that are no candidates, int32 [N]."""
         found = [np.empty(0, np.int32)]
         for items in self._by_popularity() if count > 0 else ():
             items = items[~np.isin(items, candidates)]
-            found.append(items[np.isin(self._fates(items, bitmaps, barred), wanted)][:count])
+            found.append(items[self._fates(items, bitmaps, barred) == fate][:count])
             count -= len(found[-1])
             if not count:
                 break

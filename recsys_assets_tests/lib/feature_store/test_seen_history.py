@@ -110,6 +110,7 @@ def hidden_offline(
     queries = pl.DataFrame(asked, schema=["user_id", "timestamp"], orient="row").with_row_index(
         "query"
     )
+    queries = queries.cast({"query": pl.Int64})
     _, hidden, _ = dropped(queries, log, catalogue, rule, zone)
     pairs = hidden.rows()
     return [{ITEMS[item] for q, item in pairs if q == n} for n in range(len(asked))]
