@@ -11,7 +11,7 @@ import pytest
 
 from recsys_assets import columns as c
 from recsys_assets.artifacts import ArtifactStore
-from recsys_assets.lib.evaluation import dismissals, list_metrics
+from recsys_assets.lib.evaluation import dismissals, list_metrics, views
 from recsys_assets.lib.evaluation.item_sets import ItemSets
 from recsys_assets.lib.evaluation.list_metrics import Lists
 from recsys_assets.lib.evaluation.measures import DISMISSED_AT, PRIMARY
@@ -19,7 +19,8 @@ from recsys_assets.lib.evaluation.queries import LATER, Queries
 from recsys_assets.lib.evaluation.seen_filter import dropped
 from recsys_assets.lib.features.seen import DEFAULT_RULE, NEVER
 from recsys_assets.local_time import UTC
-from recsys_assets_tests.support import small_queries
+from recsys_assets_tests.lib.evaluation.test_summary import summarised
+from recsys_assets_tests.support import small_evaluation, small_queries
 
 NOON = 1_790_000_000 // 86_400 * 86_400 + 43_200
 DAY = 86_400
@@ -118,3 +119,15 @@ def test_queries_keep_what_is_dismissed_later(tmp_path: Path) -> None:
     assert read["none"].later is None
     kept = read["some"].subset(np.array([2, 1])).later
     assert kept is not None and kept.start.tolist() == [0, 2, 2] and kept.items.tolist() == [4, 5]
+
+
+def test_the_report_has_the_figure_of_each_system_only_where_there_is_one() -> None:
+    plain = views.tables(summarised())["systems"]
+    assert "dismissed" not in " ".join(plain.columns) + plain.note
+    figures = small_evaluation.offline()
+    figures["served"][DISMISSED_AT] = small_evaluation.estimate(0.25)
+    table = views.tables(summarised(offline=figures))["systems"]
+    assert len(table.columns) == len(plain.columns) + 1 and "the lower the better" in table.note
+    place = table.columns.index("dismissed@10")
+    assert views.cell_text(table.rows[0][place]).startswith("0.250")
+    assert {row[place] for row in table.rows[1:]} == {None}
