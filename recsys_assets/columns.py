@@ -63,10 +63,21 @@ Device = Literal["mobile", "desktop", "tablet"]
 DEVICES: tuple[Device, ...] = get_args(Device)
 GENDERS = ("F", "M")
 ITEM_GENDERS = ("F", "M", "Any")
-#: Impression: an item was shown and not clicked. View: it was clicked. The others follow a click.
-EventType = Literal["Impression", "View", "AddToCart", "ViewCart", "StartCheckout", "Purchase"]
+#: Impression: an item was shown and not clicked. View: it was clicked. Dismiss: the visitor is not
+#: interested and does not want to be shown it again. The others follow a click.
+EventType = Literal[
+    "Impression", "View", "AddToCart", "ViewCart", "StartCheckout", "Purchase", "Dismiss"
+]
 EVENT_TYPES: tuple[EventType, ...] = get_args(EventType)
-IMPRESSION, VIEW, PURCHASE = EVENT_TYPES[0], EVENT_TYPES[1], EVENT_TYPES[5]
+IMPRESSION, VIEW, PURCHASE, DISMISS = (
+    EVENT_TYPES[0],
+    EVENT_TYPES[1],
+    EVENT_TYPES[5],
+    EVENT_TYPES[6],
+)
+#: Events that show interest, a click and what follows it: only these make history, counts and
+#: positive labels. A type that is not named here does not.
+INTEREST_EVENTS: tuple[EventType, ...] = EVENT_TYPES[1:6]
 #: Events that the ranker is trained on: every exposure once, clicked or not.
 EXPOSURE_EVENTS = (IMPRESSION, VIEW)
 

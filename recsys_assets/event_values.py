@@ -1,5 +1,8 @@
 """Define what events are worth: the setting ``event_values`` and its form.
 
+A click and the events that follow it are worth a number of at least 0. A dismissal is worth one of
+at most 0: it is no click, but an example that the ranker learns to place lower.
+
 The settings read it, so it imports the names of the events alone.
 """
 
@@ -9,7 +12,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from recsys_assets.columns import EVENT_TYPES, IMPRESSION, VIEW, EventType
+from recsys_assets.columns import DISMISS, EVENT_TYPES, IMPRESSION, INTEREST_EVENTS, VIEW, EventType
 
 SETTING = "RECSYS_EVENT_VALUES"
 #: Value of a setting that is not given: each click counts once.
@@ -18,7 +21,7 @@ DEFAULT = "View=1"
 BY_PRICE = "price"
 _FORM = (
     "write Event=value pairs separated by commas, such as View=1,AddToCart=4,Purchase=10, where a "
-    "value is a number of at least 0, price, or a number*price"
+    "value is a number of at least 0, price, or a number*price; Dismiss has a number of at most 0"
 )
 
 
@@ -53,7 +56,8 @@ class EventValues:
     'View=1'
     """
 
-    of: Mapping[EventType, EventValue]  # in the order of EVENT_TYPES
+    of: Mapping[EventType, EventValue]  # of clicks and what follows, in the order of EVENT_TYPES
+    dismissed: float = 0.0  # of a dismissal, at most 0; 0: nothing is learnt from it
 
     @classmethod
     def parse(cls, text: str) -> EventValues:
@@ -63,11 +67,15 @@ class EventValues:
             ValueError: the text has another form; names the setting, the wrong part and the remedy.
         """
         named: dict[EventType, EventValue] = {}
+        dismissed: float | None = None
         for part in text.split(","):
             event, value = _pair(part)
-            if event in named:
+            if event in named or (event == DISMISS and dismissed is not None):
                 raise ValueError(f"{SETTING} names {event} twice, got {text!r}: name it once")
-            named[event] = value
+            if event == DISMISS:
+                dismissed = value.amount
+            else:
+                named[event] = value
         named.setdefault(VIEW, EventValue(1.0))
         valued = {event: named[event] for event in EVENT_TYPES if event in named}
         valued = {event: value for event, value in valued.items() if value.amount > 0}
@@ -79,18 +87,24 @@ class EventValues:
         # one value for all clicks weighs none of them
         if [*valued] == [VIEW] and not valued[VIEW].by_price:
             valued = {VIEW: EventValue(1.0)}
-        return cls(valued)
+        return cls(valued, dismissed or 0.0)
 
     @property
     def text(self) -> str:
         """Return the values in one form, which equal values share."""
+        learnt = f",{DISMISS}={self.dismissed:g}" if self.dismissed else ""
+        return self.clicks + learnt
+
+    @property
+    def clicks(self) -> str:
+        """Return the values without that of dismissals, in the same form."""
         named = {VIEW: EventValue(0.0), **self.of}
         return ",".join(f"{event}={named[event].text}" for event in EVENT_TYPES if event in named)
 
     @property
     def plain(self) -> bool:
         """Return whether each click counts once."""
-        return self.text == DEFAULT
+        return self.clicks == DEFAULT
 
     @property
     def by_price(self) -> list[EventType]:
@@ -115,7 +129,7 @@ def _pair(part: str) -> tuple[EventType, EventValue]:
         )
     event = next((one for one in EVENT_TYPES if one == name), None)
     if event is None:
-        allowed = ", ".join(one for one in EVENT_TYPES if one != IMPRESSION)
+        allowed = ", ".join((*INTEREST_EVENTS, DISMISS))
         raise ValueError(f"{SETTING}: {name!r} is no event: use {allowed}")
     amount, times, word = (one.strip() for one in value.partition("*"))
     by_price = BY_PRICE in ((word,) if times else (amount,))
@@ -125,9 +139,15 @@ def _pair(part: str) -> tuple[EventType, EventValue]:
         number = 1.0 if by_price and not times else float(amount)
     except ValueError:
         raise ValueError(f"{SETTING}: {part.strip()!r} has no value: {_FORM}") from None
-    if not math.isfinite(number) or number < 0:
+    if event == DISMISS:
+        if by_price or not math.isfinite(number) or number > 0:
+            raise ValueError(
+                f"{SETTING}: {part.strip()!r} gives a dismissal a value that is no number of at "
+                f"most 0, and it is negative feedback: write {DISMISS}=-1, or leave it out"
+            )
+    elif not math.isfinite(number) or number < 0:
         raise ValueError(
-            f"{SETTING}: {part.strip()!r} is below 0 or not finite, and no event is negative "
-            f"feedback: {_FORM}"
+            f"{SETTING}: {part.strip()!r} is below 0 or not finite, and {event} follows a click; "
+            f"only {DISMISS} is negative feedback: {_FORM}"
         )
     return event, EventValue(number, by_price)

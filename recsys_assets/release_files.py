@@ -14,6 +14,10 @@ RANKER_ITEMS_ONNX, RANKER_LISTS_ONNX = "dlrm_items.onnx", "dlrm_lists.onnx"
 PARITY = "parity.npz"  # sample inputs and outputs beside an exported model
 TRANSFORMS = "transforms.json"
 CLICK_VALUES = "click_values.parquet"  # event_id, value: of each click of a window
+#: Beside a day's rows, and only where there is one: a row per dismissal, in the same columns.
+DISMISSALS = "dismissed.parquet"
+#: Folder of a data set with the transformed rows of DISMISSALS.
+DISMISSED = "dismissed"
 EMBEDDING_TABLE = "embedding_table.npy"
 ITEM_TOWER_INPUTS = "item_tower_inputs.npz"
 INDEX = "index.faiss"

@@ -12,7 +12,7 @@ from pydantic_settings import SettingsConfigDict
 
 from recsys_assets import local_time
 from recsys_assets.addresses import resolve
-from recsys_assets.columns import EVENT_TYPES, IMPRESSION, EventType
+from recsys_assets.columns import INTEREST_EVENTS, EventType
 from recsys_assets.drift_settings import DriftSettings
 from recsys_assets.event_settings import EventSettings
 from recsys_assets.schedule_settings import ScheduleSettings
@@ -219,7 +219,7 @@ class Settings(ScheduleSettings, EventSettings, DriftSettings):
         "auto",
         description="Event types after which an item counts as seen, separated by commas, such as "
         "View,Purchase. any: every event but Impression; none: nothing counts; auto: any, Purchase "
-        "or none, whichever held-out clicks say.",
+        "or none, whichever held-out clicks say. A dismissed item is hidden whatever this is.",
     )
     seen_days: Annotated[int, Field(ge=0)] | Literal["auto"] = Field(
         "auto",
@@ -262,11 +262,10 @@ class Settings(ScheduleSettings, EventSettings, DriftSettings):
     @field_validator("seen_events")
     @classmethod
     def _known_events(cls, value: str) -> str:
-        allowed = [event for event in EVENT_TYPES if event != IMPRESSION]
         names = [name.strip() for name in value.split(",")]
-        if names not in (["auto"], ["any"], ["none"]) and not set(names) <= set(allowed):
+        if names not in (["auto"], ["any"], ["none"]) and not set(names) <= set(INTEREST_EVENTS):
             raise ValueError(
-                f"must be auto, any, none, or names of {', '.join(allowed)}, got {value!r}"
+                f"must be auto, any, none, or names of {', '.join(INTEREST_EVENTS)}, got {value!r}"
             )
         return ",".join(names)
 
@@ -349,11 +348,7 @@ class Settings(ScheduleSettings, EventSettings, DriftSettings):
         if self.seen_events == "auto":
             return None
         named = self.seen_events.split(",")
-        return tuple(
-            event
-            for event in EVENT_TYPES
-            if event in named or (named == ["any"] and event != IMPRESSION)
-        )
+        return tuple(event for event in INTEREST_EVENTS if event in named or named == ["any"])
 
     @property
     def kept_seen_days(self) -> int:

@@ -49,7 +49,14 @@ def test_values_that_differ_are_not_the_default(text: str) -> None:
         ("Purchase=ten", "'Purchase=ten'", "a number of at least 0"),
         ("Purchase=10*cost", "'Purchase=10*cost'", "number*price"),
         ("Purchase=price*price", "'Purchase=price*price'", "a number of at least 0"),
-        ("View=-1", "'View=-1'", "no event is negative feedback"),
+        ("View=-1", "'View=-1'", "only Dismiss is negative feedback"),
+        ("Purchase=-2*price", "'Purchase=-2*price'", "Purchase follows a click"),
+        ("Dismiss=1", "'Dismiss=1'", "write Dismiss=-1, or leave it out"),
+        ("Dismiss=price", "'Dismiss=price'", "write Dismiss=-1"),
+        ("Dismiss=-1*price", "'Dismiss=-1*price'", "write Dismiss=-1"),
+        ("Dismiss=-inf", "'Dismiss=-inf'", "write Dismiss=-1"),
+        ("Dismiss=-1,Dismiss=0", "Dismiss twice", "name it once"),
+        ("View=0,Dismiss=-1", "'View=0,Dismiss=-1'", "give one event a value above 0"),
         ("View=nan", "'View=nan'", "not finite"),
         ("View=1,View=2", "View twice", "name it once"),
         ("View=0", "'View=0'", "give one event a value above 0"),
@@ -61,6 +68,16 @@ def test_an_error_names_the_setting_the_part_and_the_remedy(
     with pytest.raises(ValueError, match="RECSYS_EVENT_VALUES") as error:
         EventValues.parse(text)
     assert part in str(error.value) and remedy in str(error.value)
+
+
+def test_a_dismissal_is_worth_at_most_0_and_changes_no_click() -> None:
+    values = EventValues.parse("Dismiss = -2.5,Purchase=10")
+    assert values.text == "View=1,Purchase=10,Dismiss=-2.5" and values.dismissed == -2.5
+    assert EventValues.parse(values.text) == values
+    assert values.clicks == "View=1,Purchase=10" and "Dismiss" not in values.of
+    alone = EventValues.parse("Dismiss=-1")
+    assert alone.plain and alone.text == "View=1,Dismiss=-1"
+    assert EventValues.parse("Dismiss=0").text == EventValues.parse("Dismiss=-0").text == DEFAULT
 
 
 def test_the_setting_is_checked_and_normalised(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,8 +44,8 @@ def ingest(
         Pairs | None,
         typer.Option(
             metavar="YOURS=OURS",
-            help="The log's word for Impression, View, AddToCart, ViewCart, StartCheckout or "
-            "Purchase.",
+            help="The log's word for Impression, View, AddToCart, ViewCart, StartCheckout, "
+            "Purchase or Dismiss (not interested).",
         ),
     ] = None,
     device: Annotated[

@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 
 from recsys_assets.artifacts import Artifact
-from recsys_assets.event_values import DEFAULT
+from recsys_assets.event_values import EventValues
 from recsys_assets.lib.figures.tables import markdown_table
 from recsys_assets.orchestration.resources import Platform, StepContext
 
@@ -24,7 +24,7 @@ def click_values(
     log: Sequence[Artifact],
     items: Artifact,
 ) -> dict[str, Artifact]:
-    """Return {"values": the values of the clicks of a window}; empty with the default setting.
+    """Return {"values": the values of the clicks of a window}; empty where each counts once.
 
     So the default adds no input, and what was built without values is not built again. Assets of
     one window share the artifact.
@@ -39,9 +39,10 @@ def click_values(
     """
     from recsys_assets.lib.features.click_values import write_click_values
 
-    values = platform.settings.event_values
-    if values == DEFAULT:
+    setting = EventValues.parse(platform.settings.event_values)
+    if setting.plain:
         return {}
+    values = setting.clicks
     training = [one for one in log if one.partition in set(training_days)]
     validation = [one for one in log if one.partition not in set(training_days)]
     inputs = {"training": training, "validation": validation, "items": items}
@@ -60,6 +61,15 @@ def click_values(
         ),
     )
     return {"values": built.artifact}
+
+
+def dismissal_params(platform: Platform) -> dict[str, float]:
+    """Return the weight of dismissals as a parameter; empty where nothing is learnt from them.
+
+    So the default changes no parameter.
+    """
+    weight = -EventValues.parse(platform.settings.event_values).dismissed
+    return {"dismissal_weight": weight} if weight else {}
 
 
 def values_metadata(values: Artifact | None) -> dict[str, Any]:

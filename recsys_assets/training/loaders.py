@@ -138,13 +138,23 @@ def read_rows(
     return rows if history is None else with_history(rows, history)
 
 
+def read_dismissed(folder: Path) -> pd.DataFrame | None:
+    """Return the rows of dismissals of a data set, with timestamp; None where there is none.
+
+    folder: of the rows; it may be absent.
+    """
+    rows = sum(pq.read_metadata(path).num_rows for path in folder.glob("*.parquet"))
+    return read_rows(folder, timestamp=True) if rows else None
+
+
 def weights(rows: pd.DataFrame) -> np.ndarray | None:
     """Return the weight of each row in the loss, float32 [N]; None where clicks have no values.
 
-    A clicked row weighs its value over the mean value of the clicked rows, any other row 1. So the
-    mean is 1 and the size of a step stays. The odds that a ranker learns are those of the click
-    times its value over the mean (weighted logistic regression, as Covington et al. 2016, "Deep
-    Neural Networks for YouTube Recommendations", weigh clicks by watch time).
+    A clicked row weighs its value over the mean value of the clicked rows, any other row its own
+    value: 1, or the weight of a dismissal. So the mean over the clicks is 1 and the size of a step
+    stays. The odds that a ranker learns are those of the click times its value over the mean
+    (weighted logistic regression, as Covington et al. 2016, "Deep Neural Networks for YouTube
+    Recommendations", weigh clicks by watch time).
 
     Raises:
         ValueError: no clicked row has a value above 0.
@@ -158,7 +168,8 @@ def weights(rows: pd.DataFrame) -> np.ndarray | None:
             f"none of the {int(clicked.sum())} clicks to learn from has a value above 0: set "
             "RECSYS_EVENT_VALUES so that View has one"
         )
-    return np.where(clicked, value * clicked.sum() / max(total, 1e-9), 1.0).astype(np.float32)
+    weighed: np.ndarray = np.where(clicked, value * clicked.sum() / max(total, 1e-9), value)
+    return weighed.astype(np.float32)
 
 
 def with_history(rows: pd.DataFrame, history: History) -> pd.DataFrame:

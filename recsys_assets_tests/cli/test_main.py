@@ -25,5 +25,5 @@ def test_a_wrong_setting_is_refused_by_name_without_the_words_of_pydantic(tmp_pa
     assert done.returncode == 2
     assert " ".join(done.stderr.split()) == (
         "RECSYS_EVENT_VALUES='Buy=3': RECSYS_EVENT_VALUES: 'Buy' is no event: use View, AddToCart, "
-        "ViewCart, StartCheckout, Purchase"
+        "ViewCart, StartCheckout, Purchase, Dismiss"
     )

@@ -18,13 +18,16 @@ from recsys_assets.lib.simulator import shop
 from recsys_assets.partitions import train_days, window_days
 from recsys_assets.settings import Settings
 from recsys_assets_tests.support import linear_onnx
+from recsys_assets_tests.support.dismissals import with_dismissals
 
 SCALE = shop.Scale("small", 80, 60, 500)
 
 
-def write_window(settings: Settings, as_of: str, scale: shop.Scale = SCALE) -> ArtifactStore:
+def write_window(
+    settings: Settings, as_of: str, scale: shop.Scale = SCALE, dismissals: int = 0
+) -> ArtifactStore:
     """raw/items, raw/interactions and features/interactions of the window's days, out of a landing
-    zone that is simulated.
+    zone that is simulated. ``dismissals`` are added to each day's log.
     """
     landing, store, days = (
         Path(settings.landing),
@@ -41,6 +44,8 @@ def write_window(settings: Settings, as_of: str, scale: shop.Scale = SCALE) -> A
         today = pl.read_parquet(landing / "interactions" / day / "*.parquet").select(
             *c.RAW_INTERACTIONS
         )
+        if dismissals:
+            today = with_dismissals(today, dismissals, settings.seed)
         earlier = pl.concat(before[-7:]) if before else None
         features, history, activity = interaction_features(
             today, earlier, users, items, day, look_back_days=7

@@ -123,7 +123,9 @@ def weights() -> dict[str, object]:
         refused = str(loaders.weights(nothing))
     except ValueError as error:
         refused = str(error)
+    dismissed = pd.DataFrame({c.CLICK: [1, 0, 0], c.VALUE: np.array([3, 1, 2.5], np.float32)})
     return {
+        "dismissed": loaders.weights(dismissed).tolist(),
         "of": loaders.weights(rows).tolist(),
         "without": loaders.weights(rows[[c.CLICK]]) is None,
         "refused": refused,

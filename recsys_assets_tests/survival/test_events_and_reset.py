@@ -59,6 +59,25 @@ def test_an_event_changes_the_next_answer_and_twice_is_once(stack: Stack) -> Non
     )
 
 
+def test_a_dismissed_item_is_gone_and_nothing_else_changes(stack: Stack) -> None:
+    before = stack.ids("dismisser", timestamp=MOMENT)
+    with stack.valkey(VISITOR_DATABASE) as client:
+        popular = {key: client.dump(key) for key in client.scan_iter("popular_now:*")}
+        stack.see("dismisser", before[2:3], event_type="Dismiss")
+        after = stack.ids("dismisser", timestamp=MOMENT)
+        assert popular == {key: client.dump(key) for key in client.scan_iter("popular_now:*")}
+    assert before[2] not in after and after[: len(before) - 1] == [*before[:2], *before[3:]]
+    assert stack.trace("dismisser")["user_numbers"][0, [1, 3]].tolist() == (
+        stack.trace("never-was-here")["user_numbers"][0, [1, 3]].tolist()
+    )
+    assert stack.ids("another", timestamp=MOMENT) == before, "others are still shown it"
+    said = stack.http.post("/explain", json={"user_id": "dismisser", "timestamp": MOMENT}).json()
+    assert {"item_id": before[2], "why": "dismissed"} in said["filter"]["dropped"]
+    assert said["filter"]["fates"]["dismissed"] == 1
+    stack.http.post("/reset", json={"user_id": "dismisser"})
+    eventually(lambda: stack.ids("dismisser", timestamp=MOMENT) == before, "a reset takes it back")
+
+
 def test_an_impression_changes_nothing(stack: Stack) -> None:
     before = stack.ids("looker", timestamp=MOMENT)
     stack.see("looker", before[:5], event_type="Impression")

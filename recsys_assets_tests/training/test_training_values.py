@@ -45,6 +45,7 @@ def probe() -> dict[str, Any]:
 def test_clicked_rows_weigh_their_value_over_the_mean(probe: dict[str, Any]) -> None:
     found = probe["weights"]
     assert found["of"] == [0.25, 1.0, 2.75, 0.0] and found["without"]
+    assert found["dismissed"] == [1.0, 1.0, 2.5]
     assert "none of the 3 clicks" in found["refused"] and "RECSYS_EVENT_VALUES" in found["refused"]
 
 

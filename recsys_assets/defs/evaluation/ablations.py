@@ -124,6 +124,7 @@ class Laboratory:
         if not variant.masked:
             made_from = self._recorded(rows)
             made_from["train"] = self.unmasked
+            own = rows.manifest["params"]
             rows = self.training.build(
                 self.context,
                 self.platform,
@@ -131,7 +132,10 @@ class Laboratory:
                 "features.make_datasets",
                 inputs=made_from,
                 partition=self.context.partition_key,
-                params={"train_name": "features.parquet"},
+                params={
+                    "train_name": "features.parquet",
+                    **{name: own[name] for name in own if name == "dismissal_weight"},
+                },
                 force=self.force,
                 profile="CPU_LARGE",
             ).artifact

@@ -9,7 +9,7 @@ from recsys_assets import partitions
 from recsys_assets.artifacts import Artifact
 from recsys_assets.hyper_parameters import WorkflowsParams
 from recsys_assets.orchestration import compute, reporting
-from recsys_assets.orchestration.click_values import click_values, values_metadata
+from recsys_assets.orchestration.click_values import click_values, dismissal_params, values_metadata
 from recsys_assets.orchestration.corrections import require_read
 from recsys_assets.orchestration.pipes import TrainingClient
 from recsys_assets.orchestration.resources import BuildConfig, Platform
@@ -134,8 +134,9 @@ def datasets(
     Reads masked rows of the training days, unmasked rows of the validation days, the click
     histories of all these days, and the workflows. Writes train/ and valid/, one row per exposure,
     and one click history per clicked row. Where RECSYS_EVENT_VALUES says so, rows have the values
-    of their clicks, by which the models weigh them. A window with too few clicks is skipped, with
-    all that would be trained on it: a release of a simple rung serves meanwhile.
+    of their clicks, by which the models weigh them, and dismissed/ has the rows of dismissals. A
+    window with too few clicks is skipped, with all that would be trained on it: a release of a
+    simple rung serves meanwhile.
     """
     from recsys_assets.lib.features import dataset_checks
     from recsys_assets.lib.features.freshness import require_fresh
@@ -173,6 +174,7 @@ def datasets(
         "features.make_datasets",
         partition=context.partition_key,
         inputs={**inputs, **values},
+        params=dismissal_params(platform),
         force=config.force,
     )
     differences = dataset_checks.transform_differences(built.artifact, workflows, valid)

@@ -16,7 +16,7 @@ from recsys_assets.defs.serving.gate_config import GateConfig
 from recsys_assets.hyper_parameters import FineTuneDlrmParams, FineTuneQueryTowerParams
 from recsys_assets.lib.gates import gates
 from recsys_assets.orchestration import compute, reporting, served_check
-from recsys_assets.orchestration.click_values import click_values
+from recsys_assets.orchestration.click_values import click_values, dismissal_params
 from recsys_assets.orchestration.corrections import require_read
 from recsys_assets.orchestration.pipes import FINE_TUNE_STEPS, TrainingClient
 from recsys_assets.orchestration.resources import BuildConfig, Platform
@@ -99,9 +99,10 @@ def rows(
     Reads masked rows and features of the new day and of replayed older days, and the champion's
     transforms. Writes the training rows (70 % of the new day, and the replayed days) and the
     held-out rows (30 % of the new day), one row per exposure. Where RECSYS_EVENT_VALUES says so,
-    rows have the values of their clicks, by the events up to the end of the day. The metric
-    "learns" names the models that learn: not the ranker where every row of the day is clicked, and
-    none for a champion of the fusion, for which no row is written and the whole day is held out.
+    rows have the values of their clicks, by the events up to the end of the day, and the training
+    rows have the days' dismissals. The metric "learns" names the models that learn: not the ranker
+    where every row of the day is clicked, and none for a champion of the fusion, for which no row
+    is written and the whole day is held out.
     """
     from recsys_assets.lib.features.look_back import require_look_back
     from recsys_assets.lib.fine_tune import fine_tuning
@@ -120,15 +121,21 @@ def rows(
     values = click_values(
         context, platform, partition=day, training_days=learnt, log=days["log"], items=days["items"]
     )
+    weight = dismissal_params(platform)
     built = platform.build(
         context,
         "fine_tune/rows",
         partition=day,
         inputs={**inputs, **values},
-        params={"seed": platform.settings.seed},
+        params={"seed": platform.settings.seed, **weight},
         force=config.force,
         write=lambda staged: fine_tuning.write_rows(
-            store, **inputs, **values, target=staged.path, seed=platform.settings.seed
+            store,
+            **inputs,
+            values=values.get("values"),
+            target=staged.path,
+            seed=platform.settings.seed,
+            dismissal_weight=weight.get("dismissal_weight", 0.0),
         ),
     )
     return reporting.result(

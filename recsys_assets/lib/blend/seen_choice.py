@@ -7,6 +7,8 @@ items and recent popularity answer them, once under each rule, with weights of i
 fitted on other visitors. A click on a hidden item is missed. The strictest rule is the default; a
 weaker one takes its place where the lower bound of the difference is above 0.
 
+Dismissals are left out: they hide items under each rule alike.
+
 What is bought is often not wanted again, although it is looked at again: so a rule between the two
 hides purchases alone.
 """
@@ -32,7 +34,7 @@ from recsys_assets.lib.evaluation.click_log import ClickLog
 from recsys_assets.lib.evaluation.latest_clicks import LatestClicks, read_clicks
 from recsys_assets.lib.evaluation.measures import PRIMARY, Estimate, QueryCounts
 from recsys_assets.lib.evaluation.queries import SIMULATED, VISITOR, Queries, own_items
-from recsys_assets.lib.features.seen import ACTS, DEFAULT_RULE, NEVER, SeenRule
+from recsys_assets.lib.features.seen import ACTS, DEFAULT_RULE, NEVER, SeenRule, nothing_seen
 from recsys_assets.lib.figures.tables import markdown_table
 from recsys_assets.lib.raw.rows import scan_interactions
 from recsys_assets.lib.sources.blend import Blend
@@ -204,6 +206,7 @@ def _catalogue(interactions: Sequence[Artifact]) -> pl.DataFrame:
     """Return the items of a log: {item_id, item}."""
     return (
         scan_interactions(interactions)
+        .filter(pl.col(c.EVENT_TYPE) != c.DISMISS)
         .select(pl.col(c.ITEM_ID).unique().sort())
         .collect()
         .with_row_index("item")
@@ -316,7 +319,7 @@ def forced_rule(
     if events is None:
         return None
     if not events:
-        return NEVER, "RECSYS_SEEN_EVENTS is none"
+        return nothing_seen(chosen), "RECSYS_SEEN_EVENTS is none"
     rule = SeenRule(tuple(event for event in ACTS if event in events), chosen)
     named = "any" if rule.events == ACTS else ",".join(rule.events)
     return rule, f"RECSYS_SEEN_EVENTS is {named}"
@@ -349,7 +352,7 @@ def write_seen_rule(
         figures = _figures(rule, reason, 0, 0, [])
     else:
         days = DEFAULT_RULE.days if seen_days == "auto" else seen_days
-        rules = [SeenRule(ACTS, days), NEVER]
+        rules = [SeenRule(ACTS, days), nothing_seen(days)]
         if _has_purchases(interactions):
             rules.insert(1, SeenRule((PURCHASE,), days))
         place, figures = judge_rules(

@@ -74,6 +74,7 @@ def write_withheld(
     transforms = read_transforms(workflows)
     launched = (
         scan_interactions(interactions)
+        .filter(pl.col(c.EVENT_TYPE) != c.DISMISS)
         .group_by(c.ITEM_ID)
         .agg(day=local_day(pl.col(c.TIMESTAMP).min(), zone_of(transforms)))
         .join(catalogue.lazy(), on=c.ITEM_ID, how="semi")

@@ -23,7 +23,7 @@ import polars as pl
 import scipy.sparse as sp
 
 from recsys_assets.artifacts import Artifact
-from recsys_assets.lib.evaluation import list_metrics
+from recsys_assets.lib.evaluation import dismissals, list_metrics
 from recsys_assets.lib.evaluation.baseline_spaces import DEFAULTS, POPULAR, SPACES, Params
 from recsys_assets.lib.evaluation.baselines import Ease, ImplicitALS, ItemKNN
 from recsys_assets.lib.evaluation.click_log import ClickLog
@@ -312,7 +312,7 @@ def _judge_all(
         lists |= answered.arrays(name)
         spent = time.perf_counter() - started + sum(trial["seconds"] for trial in found.trials)
         metrics[name] = {
-            **list_metrics.judge(answered.ranks, queries, seed),
+            **dismissals.judge(answered, queries, seed),
             "params": found.params,
             "tuning": found.trials,
             "seconds": round(spent, 2),

@@ -20,7 +20,7 @@ from recsys_assets.lib.raw.rows import scan_interactions
 
 
 def read_clicks(interactions: Sequence[Artifact]) -> pl.DataFrame:
-    """Return all events but impressions of some days.
+    """Return all events of interest of some days.
 
     interactions: ``raw/interactions``.
 
@@ -32,7 +32,7 @@ def read_clicks(interactions: Sequence[Artifact]) -> pl.DataFrame:
         return pl.DataFrame(schema={name: getattr(pl, c.RAW_INTERACTIONS[name]) for name in wanted})
     return (
         scan_interactions(interactions)
-        .filter(pl.col(c.EVENT_TYPE) != c.IMPRESSION)
+        .filter(pl.col(c.EVENT_TYPE).is_in(c.INTEREST_EVENTS))
         .select(wanted)
         .collect()
     )

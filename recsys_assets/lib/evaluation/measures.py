@@ -10,6 +10,8 @@ from typing import Any, NotRequired, TypedDict
 PRIMARY = "ndcg@10"
 #: PRIMARY with queries weighted by their values; absent where each click counts once.
 VALUE_NDCG = "value_ndcg@10"
+#: Share of the lists that hold an item that their visitor dismisses later; see ``dismissals``.
+DISMISSED_AT = "dismissed@10"
 
 
 class Estimate(TypedDict):
@@ -20,8 +22,8 @@ class Estimate(TypedDict):
     high: float
 
 
-#: Metric, one of ``list_metrics.METRICS`` or VALUE_NDCG → its estimate; empty where there was no
-#: query.
+#: Metric, one of ``list_metrics.METRICS``, VALUE_NDCG or DISMISSED_AT → its estimate; empty where
+#: there was no query.
 ListFigures = dict[str, Estimate]
 #: A slice: the keys of ListFigures, "queries", "random_recall@50" and "simulated".
 SliceFigures = dict[str, Any]

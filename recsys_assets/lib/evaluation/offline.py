@@ -14,6 +14,7 @@ from recsys_assets import columns as c
 from recsys_assets.artifacts import Artifact
 from recsys_assets.files import write_json
 from recsys_assets.lib.evaluation import (
+    dismissals,
     list_metrics,
     ranker_metrics,
     session_figures,
@@ -22,7 +23,12 @@ from recsys_assets.lib.evaluation import (
 from recsys_assets.lib.evaluation.generation import Generation
 from recsys_assets.lib.evaluation.item_rows import rows_in
 from recsys_assets.lib.evaluation.list_metrics import Lists, SameForAll
-from recsys_assets.lib.evaluation.measures import VALUE_NDCG, GenerationFigures, OfflineFigures
+from recsys_assets.lib.evaluation.measures import (
+    DISMISSED_AT,
+    VALUE_NDCG,
+    GenerationFigures,
+    OfflineFigures,
+)
 from recsys_assets.lib.evaluation.queries import Queries
 from recsys_assets.lib.evaluation.query_sources import QuerySources
 from recsys_assets.lib.figures import plots
@@ -75,9 +81,9 @@ def measure(
             name: list_metrics.beyond_accuracy(lists.top[queries.overall], queries.clicks, content)
             for name, lists in (("served", served), ("retrieval", retrieval))
         },
-        "served": list_metrics.judge(served.ranks, queries, seed),
+        "served": dismissals.judge(served, queries, seed),
         "slices": list_metrics.judge_slices(served.ranks, queries, seed),
-        "retrieval": list_metrics.judge(retrieval.ranks, queries, seed),
+        "retrieval": dismissals.judge(retrieval, queries, seed),
         "slices_retrieval": list_metrics.judge_slices(retrieval.ranks, queries, seed),
         "ranker": {**ranker_metrics.ranking_metrics(clicked, scores), "reliability": reliability},
     }
@@ -157,8 +163,8 @@ def write_report(
         "items": asked.items,
         "seen_share": asked.counts["seen_share"],
         "cold_users_simulated": asked.counts["cold_users_simulated"],
-        "models": list_metrics.judge(alone.ranks, asked, seed),
-        "popularity": list_metrics.judge(popular.ranks, asked, seed),
+        "models": dismissals.judge(alone, asked, seed),
+        "popularity": dismissals.judge(popular, asked, seed),
         "random": list_metrics.estimates(list_metrics.random_metrics(asked.items)),
         "retrieval_minus_popularity": list_metrics.overall_difference(
             arrays["retrieval_ranks"], popular.ranks, asked, seed, "recall@100"
@@ -208,6 +214,8 @@ def _table(rows: Mapping[str, Mapping[str, Any]], what: str) -> pl.DataFrame:
     metrics = list(list_metrics.METRICS)
     if any(VALUE_NDCG in of for of in rows.values()):
         metrics.insert(0, VALUE_NDCG)
+    if any(DISMISSED_AT in of for of in rows.values()):
+        metrics.append(DISMISSED_AT)
     return pl.DataFrame(
         [
             {

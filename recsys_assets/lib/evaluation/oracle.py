@@ -19,7 +19,7 @@ from recsys_assets import columns as c
 from recsys_assets.artifacts import Artifact
 from recsys_assets.columns import SECONDS_PER_HOUR
 from recsys_assets.files import sha256_file
-from recsys_assets.lib.evaluation import list_metrics, ranker_metrics
+from recsys_assets.lib.evaluation import dismissals, list_metrics, ranker_metrics
 from recsys_assets.lib.evaluation.queries import SIMULATED, VISITOR, Queries
 from recsys_assets.lib.landing.zone import TRUTH_FOLDER
 from recsys_assets.lib.simulator.shop import load_truth
@@ -190,7 +190,7 @@ def write_oracle(
     of_exposures = exposure_auc(truth, exposures)
     return {
         "available": True,
-        "list": list_metrics.judge(lists.ranks, asked, seed),
+        "list": dismissals.judge(lists, asked, seed),
         "slices": list_metrics.judge_slices(lists.ranks, asked, seed),
         **of_exposures,
     }

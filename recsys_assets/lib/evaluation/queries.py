@@ -26,6 +26,7 @@ from recsys_assets import columns as c
 from recsys_assets.artifacts import Artifact
 from recsys_assets.files import write_json
 from recsys_assets.lib.evaluation import seen_filter
+from recsys_assets.lib.evaluation.item_sets import ItemSets
 from recsys_assets.lib.evaluation.measures import QueryCounts
 from recsys_assets.lib.evaluation.query_slices import slices_of
 from recsys_assets.lib.features.click_ranges import unroll
@@ -41,6 +42,7 @@ MINIMUM_COLD, SIMULATED_COLD = 200, 2_000
 #: Columns of the frame beside INTERACTION_FEATURES. VISITOR holds the visitor also where user_id is
 #: masked; _SLICE begins the names of the slices' columns.
 VISITOR, SIMULATED, _SLICE = "visitor", "simulated_cold", "slice "
+LATER = "dismissed_later.npz"
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ class Queries:
     seen_items: np.ndarray
     slices: Mapping[str, np.ndarray]  # name → bool [Q]
     counts: QueryCounts
+    later: ItemSets | None = None  # what each visitor dismisses later; None: nobody does
 
     def __len__(self) -> int:
         """Return the number of queries."""
@@ -112,18 +115,17 @@ class Queries:
 
     def subset(self, rows: np.ndarray) -> Queries:
         """Return the queries ``rows``, int64 [n], alone; the counts stay those of all."""
-        size = self.seen_start[rows + 1] - self.seen_start[rows]
-        start = np.concatenate([[0], np.cumsum(size)])
-        kept = np.repeat(self.seen_start[rows] - start[:-1], size) + np.arange(start[-1])
+        seen = ItemSets(self.seen_start, self.seen_items).subset(rows)
         return Queries(
             self.frame[rows],
             self.item_ids,
             self.clicks,
             self.true[rows],
-            start,
-            self.seen_items[kept],
+            seen.start,
+            seen.items,
             {name: inside[rows] for name, inside in self.slices.items()},
             self.counts,
+            None if self.later is None else self.later.subset(rows),
         )
 
     # --- building
@@ -173,7 +175,7 @@ class Queries:
             .with_row_index("query")
             .cast({"query": pl.Int64})
         )
-        seen = seen_filter.seen_pairs(asked, interactions, catalogue, rule, zone)
+        seen, hidden, later = seen_filter.dropped(asked, interactions, catalogue, rule, zone)
         had = (
             seen
             if rule == DEFAULT_RULE
@@ -185,7 +187,7 @@ class Queries:
         cold = int((known == 0).sum())
         simulated = _simulated(asks, cold, rng)
         frame = _with_simulated(asks, simulated)
-        start, dropped = seen_filter.seen_rows(seen, asks["query"].to_numpy(), simulated)
+        start, dropped = seen_filter.seen_rows(hidden, asks["query"].to_numpy(), simulated)
         true = frame["item"].to_numpy().astype(np.int64)
         repeats = np.zeros(frame.height, bool)
         repeats[own_items(had, asks)["query"].to_numpy()] = True
@@ -205,7 +207,7 @@ class Queries:
             "items": catalogue.height,
             "clicks": clicked.height,
             "sampled_clicks": asked.height,
-            "seen_share": own_items(seen, asks).height / max(asks.height, 1),
+            "seen_share": own_items(hidden, asks).height / max(asks.height, 1),
             "cold_queries": cold,
             "cold_users_simulated": bool(len(simulated)),
             "seen_rule": rule.text(),
@@ -223,11 +225,14 @@ class Queries:
             dropped,
             slices,
             counted,
+            seen_filter.item_sets(later, asks["query"].to_numpy(), simulated),
         )
 
     # --- storage
     def write(self, target: Path) -> QueryCounts:
-        """Write queries.parquet, seen.npz, items.parquet and counts.json; return the counts."""
+        """Write queries.parquet, seen.npz, items.parquet, counts.json, and maybe LATER."""
+        if self.later is not None:
+            self.later.write(target / LATER)
         (
             self.frame.with_columns(
                 pl.Series("true", self.true),
@@ -260,6 +265,7 @@ class Queries:
             dropped,
             {name.removeprefix(_SLICE): frame[name].to_numpy() for name in slices},
             json.loads(artifact.path("counts.json").read_text()),
+            ItemSets.read(artifact, LATER),
         )
 
 

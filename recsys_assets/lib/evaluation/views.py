@@ -11,7 +11,13 @@ from typing import Any
 
 from recsys_assets.lib.evaluation import session_figures
 from recsys_assets.lib.evaluation.ablation_variants import COLD_ITEMS, COLD_ITEMS_NO_CONTENT
-from recsys_assets.lib.evaluation.measures import PRIMARY, VALUE_NDCG, EvaluationSummary, value_of
+from recsys_assets.lib.evaluation.measures import (
+    DISMISSED_AT,
+    PRIMARY,
+    VALUE_NDCG,
+    EvaluationSummary,
+    value_of,
+)
 from recsys_assets.lib.evaluation.query_slices import slice_order
 from recsys_assets.lib.evaluation.summary import (
     CLICK_RATE,
@@ -121,7 +127,9 @@ def _targets(summary: EvaluationSummary) -> ReportTable:
 def _systems(summary: EvaluationSummary) -> ReportTable:
     found = systems(summary)
     valued = any(VALUE_NDCG in own for own in found.values())
-    metrics = (PRIMARY, *([VALUE_NDCG] if valued else []), *SHOWN[1:], "mrr@10")
+    disliked = any(DISMISSED_AT in own for own in found.values())
+    further = ([VALUE_NDCG] if valued else []), ([DISMISSED_AT] if disliked else [])
+    metrics = (PRIMARY, *further[0], *SHOWN[1:], "mrr@10", *further[1])
     rows = [(label(name), *(own.get(metric) for metric in metrics)) for name, own in found.items()]
     columns, note = (
         ("system", *map(label, metrics)),
@@ -130,6 +138,11 @@ def _systems(summary: EvaluationSummary) -> ReportTable:
     if valued:
         note += (
             " Value-weighted: the clicks of a visitor weigh by their values (RECSYS_EVENT_VALUES)."
+        )
+    if disliked:
+        note += (
+            f" {label(DISMISSED_AT)}: share of the lists with an item that their visitor dismisses "
+            "later, of the visitors who do; the lower the better."
         )
     if any(CLICK_RATE in own for own in found.values()):
         whole = value_of(found["oracle"].get(CLICK_RATE)) if "oracle" in found else None

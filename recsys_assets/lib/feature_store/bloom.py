@@ -19,8 +19,9 @@ each day's filter, their share is about (1 - exp(-HASHES·n / BITS)) ^ HASHES fo
 | 2,000 | 3.0 % | 19 % | 65 % |
 | 5,000 | 61 % | 99.9 % | 100 % |
 
-Beyond CAPACITY the rate grows: a visitor with thousands of items per day gets fewer new items. The
-union grows with the days of the rule as well.
+Each rule asks for dismissed items too, which is a sixth type. Beyond CAPACITY the rate grows: a
+visitor with thousands of items per day gets fewer new items. The union grows with the days of the
+rule as well.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ import numpy as np
 import polars as pl
 
 from recsys_assets.artifacts import Artifact
-from recsys_assets.columns import EVENT_TYPE, IMPRESSION, ITEM_ID, TIMESTAMP, USER_ID
+from recsys_assets.columns import EVENT_TYPE, INTEREST_EVENTS, ITEM_ID, TIMESTAMP, USER_ID
 from recsys_assets.lib.feature_store.bloom import local_day as day_number_of
 from recsys_assets.lib.feature_store.popular_now import KEPT_DAYS, MEMBERS, targets
 from recsys_assets.lib.feature_store.valkey import visitor_client
@@ -108,7 +108,7 @@ def _clicks(interactions: Sequence[Artifact], zone: str, first: int, now: int) -
         return pl.DataFrame()
     clicks = (
         scan_interactions(interactions)
-        .filter(pl.col(EVENT_TYPE) != IMPRESSION, pl.col(TIMESTAMP) <= now)
+        .filter(pl.col(EVENT_TYPE).is_in(INTEREST_EVENTS), pl.col(TIMESTAMP) <= now)
         .select(USER_ID, ITEM_ID, TIMESTAMP, day=local_day(pl.col(TIMESTAMP), zone))
         .filter(pl.col("day") >= first)
         .collect()

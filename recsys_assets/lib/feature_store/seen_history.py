@@ -21,7 +21,7 @@ from recsys_assets.artifacts import Artifact
 from recsys_assets.columns import EVENT_TYPE, ITEM_ID, MISSING, TIMESTAMP, USER_ID
 from recsys_assets.lib.feature_store import bloom
 from recsys_assets.lib.feature_store.valkey import visitor_client
-from recsys_assets.lib.features.seen import ACTS
+from recsys_assets.lib.features.seen import KEPT_EVENTS
 from recsys_assets.lib.landing.local_days import local_day
 from recsys_assets.lib.raw.rows import scan_interactions
 from recsys_assets.local_time import day_name, day_number
@@ -152,7 +152,7 @@ def _acts(interactions: Sequence[Artifact], zone: str, first: int) -> _Acts:
         return _NO_ACTS
     acts = (
         scan_interactions(interactions)
-        .filter(pl.col(EVENT_TYPE).is_in(ACTS), pl.col(USER_ID) != MISSING)
+        .filter(pl.col(EVENT_TYPE).is_in(KEPT_EVENTS), pl.col(USER_ID) != MISSING)
         .select(USER_ID, ITEM_ID, EVENT_TYPE, TIMESTAMP, day=local_day(pl.col(TIMESTAMP), zone))
         .filter(pl.col("day") >= first)
         .group_by(USER_ID, "day", ITEM_ID, EVENT_TYPE)
@@ -164,13 +164,15 @@ def _acts(interactions: Sequence[Artifact], zone: str, first: int) -> _Acts:
         return _NO_ACTS
     items = acts[ITEM_ID].unique()
     item = acts[ITEM_ID].replace_strict(items, range(len(items)), return_dtype=pl.Int64)
-    event = acts[EVENT_TYPE].replace_strict(ACTS, range(len(ACTS)), return_dtype=pl.Int64)
+    event = acts[EVENT_TYPE].replace_strict(
+        KEPT_EVENTS, range(len(KEPT_EVENTS)), return_dtype=pl.Int64
+    )
     visitor = acts[USER_ID].rle_id().to_numpy().astype(np.int64)
     return _Acts(
         acts[USER_ID].gather(_starts(visitor)).to_list(),
         visitor,
         acts["day"].to_numpy(),
-        bloom.fingerprints(items)[item.to_numpy()] ^ bloom.masks(ACTS)[event.to_numpy()],
+        bloom.fingerprints(items)[item.to_numpy()] ^ bloom.masks(KEPT_EVENTS)[event.to_numpy()],
         acts[TIMESTAMP].to_numpy(),
     )
 

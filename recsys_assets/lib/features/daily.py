@@ -17,6 +17,7 @@ from recsys_assets.lib.landing.arrivals import late_rows, since
 from recsys_assets.lib.raw.rows import scan_interactions
 from recsys_assets.local_time import UTC
 from recsys_assets.partitions import previous_day
+from recsys_assets.release_files import DISMISSALS
 
 LEAKAGE_SAMPLE = 25  # moments at which features are recomputed without the future
 #: Rows of several moments that are recomputed together; bounds the copies of visitors' rows.
@@ -42,7 +43,7 @@ def _frames(
 
 def _clicks(days: Sequence[Artifact]) -> pl.DataFrame:
     """Return the clicks of earlier days; features use no other rows of them."""
-    clicked = pl.col(c.EVENT_TYPE) != c.IMPRESSION
+    clicked = pl.col(c.EVENT_TYPE).is_in(c.INTEREST_EVENTS)
     if not any(map(_late, days)):
         return scan_interactions(days).filter(clicked).select(*features.NEEDED).collect()
     # a day without late rows may be of an older form, without the column
@@ -66,7 +67,7 @@ def write_features(
 
     The files are features.parquet (one row per exposure), click_history.parquet (one row per
     clicked exposure), user_activity.parquet (one row per second with a click of a visitor) and
-    item_popularity.parquet (one row per item).
+    item_popularity.parquet (one row per item). A day with dismissals has DISMISSALS too.
     """
     today, earlier, users, items = _frames(inputs)
     rows, history, activity = features.interaction_features(
@@ -78,7 +79,11 @@ def write_features(
     features.item_popularity(today, items, day, zone).write_parquet(
         target / "item_popularity.parquet"
     )
+    dismissed = _dismissals(today, earlier, users, items, day, zone, look_back_days)
+    if dismissed.height:
+        dismissed.write_parquet(target / DISMISSALS)
     return {
+        **({"dismissals": dismissed.height} if dismissed.height else {}),
         "rows": rows.height,
         "late_events": late_rows(today) if c.ARRIVED in today.columns else 0,
         "click_rate": number(rows[c.CLICK].mean()),
@@ -88,6 +93,38 @@ def write_features(
         "without_history": number((rows[c.CLICKS_LOOK_BACK] == 0).mean()),
         "users_without_age": number(rows[c.AGE].is_null().mean()),
     }
+
+
+def _dismissals(
+    today: pl.DataFrame,
+    earlier: pl.DataFrame | None,
+    users: pl.DataFrame,
+    items: pl.DataFrame,
+    day: str,
+    zone: str,
+    look_back_days: int,
+) -> pl.DataFrame:
+    """Return INTERACTION_FEATURES as of just before each dismissal of a day, click 0.
+
+    They are apart from the exposures, so that a dismissal changes no other row, count or history.
+    """
+    rows = today.filter(pl.col(c.EVENT_TYPE) == c.DISMISS)
+    if rows.is_empty():
+        return pl.DataFrame()
+    visitors = rows.select(c.USER_ID).unique()
+    before = today.clear() if earlier is None else earlier
+    found, _, _ = features.interaction_features(
+        today.join(visitors, on=c.USER_ID, how="semi"),
+        None if earlier is None else earlier.join(visitors, on=c.USER_ID, how="semi"),
+        users,
+        items,
+        day,
+        zone,
+        features.item_popularity(before, items, previous_day(day), zone),
+        look_back_days=look_back_days,
+        shown_by=(c.DISMISS,),
+    )
+    return found
 
 
 def changed_without_the_future(
@@ -214,12 +251,17 @@ def _had_arrived(rows: pl.DataFrame) -> pl.Expr:
 def write_masked(source: Artifact, day: str, seed: int, target: Path) -> dict[str, Any]:
     """Write masked.parquet, the masked train set of a day; return the metrics.
 
+    Dismissals are masked likewise, into DISMISSALS.
+
     known_* counts the rows that can be masked. masked_* is the share of these that is masked; it is
     absent if there is none.
     """
     rows = pl.read_parquet(source.path("features.parquet"))
     masked = features.mask(rows, day, seed)
     masked.write_parquet(target / "masked.parquet")
+    if DISMISSALS in source.manifest["files"]:
+        dismissed = pl.read_parquet(source.path(DISMISSALS))
+        features.mask(dismissed, day, seed).write_parquet(target / DISMISSALS)
     found: dict[str, Any] = {"rows": masked.height}
     for name, column in (("visitors", c.USER_ID), ("devices", c.DEVICE_TYPE)):
         known = rows[column] != c.MISSING  # what is unknown cannot be masked

@@ -9,6 +9,7 @@ serving did not have it earlier.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date
 
 import numpy as np
@@ -33,8 +34,8 @@ from recsys_assets.columns import (
     HISTORY_CATEGORIES,
     HISTORY_ITEMS,
     HOURS_SINCE_CLICK,
-    IMPRESSION,
     INTERACTION_FEATURES,
+    INTEREST_EVENTS,
     ITEM_CLICKS,
     ITEM_GENDER,
     ITEM_HISTORY,
@@ -48,6 +49,7 @@ from recsys_assets.columns import (
     TOP_CATEGORY,
     USER_ID,
     VIEW,
+    EventType,
 )
 from recsys_assets.lib.features.activity import WINDOW_SECONDS
 from recsys_assets.lib.features.as_arrived import as_arrived
@@ -237,6 +239,7 @@ def interaction_features(
     popularity: pl.DataFrame | None = None,
     *,
     look_back_days: int,
+    shown_by: Sequence[EventType] = EXPOSURE_EVENTS,
 ) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
     """Return the features of a day's exposures, and each visitor's clicks for later.
 
@@ -250,6 +253,7 @@ def interaction_features(
         zone: the shop's time zone.
         popularity: item_popularity of the day before; None: it is counted in ``earlier``.
         look_back_days: days of 24 hours whose clicks the features cover.
+        shown_by: events that count as an exposure.
 
     Returns:
         features: INTERACTION_FEATURES, one row per exposure, ordered by (timestamp, event_id).
@@ -280,11 +284,11 @@ def interaction_features(
         )
         here = pl.concat([here, coming.select(USER_ID)]).unique()
     clicked = (
-        history.filter(pl.col(EVENT_TYPE) != IMPRESSION)
+        history.filter(pl.col(EVENT_TYPE).is_in(INTEREST_EVENTS))
         .join(here, on=USER_ID, how="semi")
         .join(items.select(ITEM_ID, CATEGORY_L1), on=ITEM_ID)
     )
-    exposures = today.filter(pl.col(EVENT_TYPE).is_in(EXPOSURE_EVENTS)).sort(TIMESTAMP, EVENT_ID)
+    exposures = today.filter(pl.col(EVENT_TYPE).is_in(shown_by)).sort(TIMESTAMP, EVENT_ID)
     moments = exposures[TIMESTAMP].to_numpy()
     seconds = look_back_days * SECONDS_PER_DAY
     visitors, changes = exposures[USER_ID], None

@@ -4,6 +4,9 @@ An item is seen if one of the rule's events on it lies in the last days, the cur
 strictly before the moment. Days are local days of the shop. The event consumer and the back-fill of
 history store every event but impressions, so that each rule can be applied when it is read. This
 module imports no polars: the serving environment has none.
+
+Beside the rule, and whatever it is, a *dismissed* item is hidden: one on which the visitor's
+``Dismiss`` lies in the last ``SeenRule.dismissed_days``.
 """
 
 from __future__ import annotations
@@ -13,12 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from recsys_assets.columns import EVENT_TYPES, IMPRESSION, EventType
+from recsys_assets.columns import DISMISS, INTEREST_EVENTS, EventType
 from recsys_assets.files import FileCorrupt, read_json
 from recsys_assets.settings import DEFAULT_SEEN_DAYS
 
-#: Events that can make an item seen: all in which the visitor acted.
-ACTS: tuple[EventType, ...] = tuple(event for event in EVENT_TYPES if event != IMPRESSION)
+#: Events that can make an item seen: all in which the visitor showed interest.
+ACTS: tuple[EventType, ...] = INTEREST_EVENTS
+#: Events that a visitor's filters hold.
+KEPT_EVENTS: tuple[EventType, ...] = (*ACTS, DISMISS)
 
 
 @dataclass(frozen=True)
@@ -46,8 +51,16 @@ class SeenRule:
 
     @property
     def never(self) -> bool:
-        """Return whether no item is ever hidden."""
+        """Return whether no item counts as seen."""
         return not self.events or not self.days
+
+    @property
+    def dismissed_days(self) -> int:
+        """Return for how many local days a dismissed item is hidden, the current one included.
+
+        At least DEFAULT_SEEN_DAYS, as long as the stores keep any event at least.
+        """
+        return max(DEFAULT_SEEN_DAYS, self.days)
 
     def as_json(self) -> dict[str, Any]:
         """Return the rule as JSON values."""
@@ -68,6 +81,14 @@ class SeenRule:
 #: Everything that a visitor clicked counts as seen; the rule before a log says otherwise.
 DEFAULT_RULE = SeenRule(ACTS, DEFAULT_SEEN_DAYS)
 NEVER = SeenRule((), 0)
+
+
+def nothing_seen(days: int) -> SeenRule:
+    """Return the rule under which nothing counts as seen.
+
+    days: above DEFAULT_SEEN_DAYS, dismissed items are hidden for so many days.
+    """
+    return SeenRule((), days) if days > DEFAULT_SEEN_DAYS else NEVER
 
 
 def parse_rule(content: Mapping[str, Any]) -> SeenRule:

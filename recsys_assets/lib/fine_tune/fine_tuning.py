@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 import polars as pl
@@ -26,6 +26,7 @@ from recsys_assets.lib.release import releases
 from recsys_assets.lib.release.champion import read_champion
 from recsys_assets.lib.release.contents import place
 from recsys_assets.lib.release.rung import FUSION, WITH_SOURCES, described
+from recsys_assets.release_files import DISMISSALS
 from recsys_assets.settings import Settings
 
 TRAIN_SHARE = 0.7  # of the new day; the rest judges
@@ -58,6 +59,7 @@ class FineTuneRows(TypedDict):
     train: int
     replayed: int  # of the train rows, those of earlier days
     holdout: int
+    dismissed: NotRequired[int]  # dismissals of the days, which the ranker learns too
     out_of_vocabulary: dict[str, dict[str, float]]  # split → column → share of unknown values
 
 
@@ -134,6 +136,7 @@ def write_rows(
     target: Path,
     seed: int,
     values: Artifact | None = None,
+    dismissal_weight: float = 0.0,
 ) -> FineTuneRows:
     """Write the transformed rows to learn and to judge by.
 
@@ -154,6 +157,7 @@ def write_rows(
         target: folder of the files.
         seed: of the held-out rows.
         values: of ``write_click_values``; None: each click counts once.
+        dismissal_weight: of a dismissal's row, which the ranker learns; 0: there is no such row.
     """
     day, learns = _split(features[-1], seed)
     fusion = releases.read_release(champion).rung["name"] == FUSION
@@ -181,12 +185,15 @@ def write_rows(
     remembered = pl.concat(
         [pl.read_parquet(artifact.path("click_history.parquet")) for artifact in features]
     )
+    dismissed = _dismissals(masked) if dismissal_weight and RANKER_MODEL in learning else None
     vocabulary = {}
     for name, rows in (("train", train), ("holdout", holdout)):
         kept = [rows[c.CLICK], rows[c.TIMESTAMP]]
         if values is not None:
             kept.append(with_values(rows, read_click_values(values))[c.VALUE])
         packed = transform.transform_frame(rows).with_columns(*kept)
+        if name == "train" and dismissed is not None:
+            packed = _with_dismissed(packed, transform, dismissed, dismissal_weight)
         packed.write_parquet(target / f"{name}.parquet")
         clicked = rows.filter(pl.col(c.CLICK) == 1)
         click_histories(transform, clicked, remembered).write(target, name)
@@ -194,7 +201,7 @@ def write_rows(
             column: number((packed[column] == c.OOV_INDEX).mean())
             for column in (c.USER_ID, c.ITEM_ID)
         }
-    return {
+    counts: FineTuneRows = {
         "learns": learning,
         "rows": train.height + holdout.height,
         "train": train.height,
@@ -202,6 +209,27 @@ def write_rows(
         "holdout": holdout.height,
         "out_of_vocabulary": vocabulary,
     }
+    if dismissed is not None:
+        counts["dismissed"] = dismissed.height
+    return counts
+
+
+def _dismissals(masked: Sequence[Artifact]) -> pl.DataFrame | None:
+    """Return the dismissals of some days, INTERACTION_FEATURES; None where there is none."""
+    files = [day.path(DISMISSALS) for day in masked if DISMISSALS in day.manifest["files"]]
+    return pl.read_parquet(files) if files else None
+
+
+def _with_dismissed(
+    packed: pl.DataFrame, transform: BatchTransform, dismissed: pl.DataFrame, weight: float
+) -> pl.DataFrame:
+    """Append dismissals to transformed rows; rows without values are worth 1."""
+    if c.VALUE not in packed.columns:
+        packed = packed.with_columns(pl.lit(1.0, pl.Float32).alias(c.VALUE))
+    rows = transform.transform_frame(dismissed).with_columns(
+        dismissed[c.CLICK], dismissed[c.TIMESTAMP], pl.lit(weight, pl.Float32).alias(c.VALUE)
+    )
+    return pl.concat([packed, rows.select(packed.columns)])
 
 
 def held_out(features: Artifact, seed: int) -> pl.DataFrame:

@@ -61,6 +61,7 @@ _KINDS = {
     "ViewCart": "cart opened",
     "StartCheckout": "checkout begun",
     "Purchase": "bought",
+    "Dismiss": "not interested: not shown again",
 }
 #: Reasons that need more words for the reader.
 _REASONS = {

@@ -25,7 +25,7 @@ from recsys_assets.lib.blend.choice import choose
 from recsys_assets.lib.blend.choice_figures import ChoiceFigures
 from recsys_assets.lib.blend.labels import ClickLabels
 from recsys_assets.lib.blend.new_items import decide
-from recsys_assets.lib.evaluation import list_metrics, session_figures, session_moves
+from recsys_assets.lib.evaluation import dismissals, list_metrics, session_figures, session_moves
 from recsys_assets.lib.evaluation.item_rows import inverse, rows_in
 from recsys_assets.lib.evaluation.latest_clicks import LatestClicks, read_clicks
 from recsys_assets.lib.evaluation.list_metrics import Lists, RowScorer, highest
@@ -295,9 +295,7 @@ def write_fusion(
     figures: FusionFigures = {
         "rung": chosen,
         "queries": count,
-        "lists": {
-            name: list_metrics.judge(one.ranks, asked, seed) for name, one in lists.items() if count
-        },
+        "lists": {name: dismissals.judge(one, asked, seed) for name, one in lists.items() if count},
         "difference": difference,
         "blend": choice,
         "session_moves": moves,

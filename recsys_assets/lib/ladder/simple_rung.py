@@ -10,7 +10,7 @@ import numpy as np
 
 from recsys_assets.artifacts import Artifact
 from recsys_assets.files import write_json
-from recsys_assets.lib.evaluation import list_metrics
+from recsys_assets.lib.evaluation import dismissals, list_metrics
 from recsys_assets.lib.evaluation.latest_clicks import read_clicks
 from recsys_assets.lib.evaluation.list_metrics import Lists
 from recsys_assets.lib.evaluation.measures import ListFigures
@@ -95,9 +95,7 @@ def write_simple_rung(
         "rung": rung,
         "queries": count,
         "lists": {
-            name: list_metrics.judge(one.ranks, asked, seed)
-            for name, one in answers.items()
-            if count
+            name: dismissals.judge(one, asked, seed) for name, one in answers.items() if count
         },
         "weights": {"popularity": weights.popularity, "half_life_hours": weights.half_life},
         "window": {**vars(window), "lacking": window.lacking},

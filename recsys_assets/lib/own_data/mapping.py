@@ -22,6 +22,7 @@ from recsys_assets.columns import (
     EVENT_TYPE,
     EVENT_TYPES,
     IMPRESSION,
+    INTEREST_EVENTS,
     ITEM_ID,
     MISSING,
     TIMESTAMP,
@@ -293,7 +294,7 @@ def _behaviour(
         )
     )
     kind = _mapped(pl.col(EVENT_TYPE), rules.events, EVENT_WORDS)
-    clicked = (kind != IMPRESSION).cast(pl.Int8)
+    clicked = kind.is_in(INTEREST_EVENTS).cast(pl.Int8)
     bad_click, bad_kind = ("click is not 0 or 1", flag.is_null()), (UNKNOWN_EVENT, kind.is_null())
     if CLICK in columns and EVENT_TYPE in columns:
         return kind, flag, [bad_kind, bad_click, ("click contradicts event_type", flag != clicked)]

@@ -8,7 +8,8 @@ from recsys_assets.columns import EVENT_TYPES
 
 #: Our event type → other words for it, without case and punctuation. They are those of
 #: RetailRocket, Taobao, MIND, REES46, Google Analytics 4, Segment and Shopify. A favourite or a
-#: wish list is kept for later, as a basket is.
+#: wish list is kept for later, as a basket is. What is taken out of a basket (REES46's
+#: remove_from_cart) is none of them: the visitor was interested, and may still be.
 _OTHER_WORDS = {
     "Impression": "impressions shown show display displayed exposure exposed viewitemlist"
     " viewpromotion productlistviewed",
@@ -20,6 +21,8 @@ _OTHER_WORDS = {
     "StartCheckout": "checkout begincheckout checkoutstarted initiatecheckout startedcheckout",
     "Purchase": "purchases purchased transaction transactions order orders ordered buy bought"
     " ordercompleted checkoutcompleted orderplaced completedorder sale",
+    "Dismiss": "dismissed dismissal notinterested notinterestedinthis notforme dislike disliked"
+    " thumbsdown downvote",
 }
 
 
@@ -27,7 +30,7 @@ _OTHER_WORDS = {
 #: visitors one. "NA" is none of them: it may be an id.
 NO_VALUE = ("nan", "null", "none", "undefined", "<na>", "(null)", "\\n", "#n/a")
 #: Words of events that take something back. None of ours does.
-_TAKEN_BACK = ("remove", "delete", "cancel", "refund", "return", "dislike")
+_TAKEN_BACK = ("remove", "delete", "cancel", "refund", "return", "undo")
 
 
 def plain_word(text: str) -> str:

@@ -63,8 +63,8 @@ _ACROSS: tuple[tuple[str, tuple[str, ...], pl.Expr, str], ...] = (
     (
         c.CLICK,
         (c.EVENT_TYPE,),
-        (pl.col(c.CLICK) == 1) == (pl.col(c.EVENT_TYPE) == c.IMPRESSION),
-        f"contradicts the event type: 0 for {c.IMPRESSION}, 1 for every other",
+        (pl.col(c.CLICK) == 1) == pl.col(c.EVENT_TYPE).is_in([c.IMPRESSION, c.DISMISS]),
+        f"contradicts the event type: 0 for {c.IMPRESSION} and {c.DISMISS}, 1 for every other",
     ),
     (
         c.HOURS_SINCE_CLICK,

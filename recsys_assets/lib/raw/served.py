@@ -3,7 +3,7 @@
 An event that names its request (``request_id``) belongs to the answer of that request that showed
 its item. Any other event belongs to the visitor's latest answer with its item, if that was given in
 the WINDOW before it. A shown item without an event becomes an impression: an exposure counts once,
-clicked or not.
+clicked or not. A dismissal is no such event: a dismissed item was shown and not clicked.
 
 Only the day's own answers are joined. So an event after midnight does not change the impressions of
 the day before, which may have been read already.
@@ -73,7 +73,7 @@ def served_impressions(
         rule: which answers become impressions.
     """
     shown = _shown(day.answers.drop(FEATURES))
-    acts = events.filter(pl.col(c.EVENT_TYPE) != c.IMPRESSION).join(
+    acts = events.filter(pl.col(c.EVENT_TYPE).is_in(c.INTEREST_EVENTS)).join(
         requests.rename({c.REQUEST_ID: _NAMED}), on=c.EVENT_ID, how="left", maintain_order="left"
     )
     joined = _joined(acts, shown)

@@ -30,6 +30,7 @@ from recsys_assets.lib.evaluation.list_metrics import Scorer, chunk_of, highest
 from recsys_assets.lib.evaluation.placed import HasPlaces
 from recsys_assets.lib.evaluation.queries import Queries
 from recsys_assets.lib.feature_store import bloom
+from recsys_assets.lib.feature_store.hidden import hidden
 from recsys_assets.lib.features.seen import SeenRule
 from recsys_assets.lib.ranking.places import NewItemPlaces
 
@@ -183,13 +184,11 @@ def wrongly_seen(queries: Queries, acts: pl.DataFrame, rule: SeenRule) -> np.nda
         rule: of the release.
     """
     wrong = np.zeros((len(queries), queries.items), bool)
-    if rule.never:
-        return wrong
     prints = bloom.fingerprints(queries.item_ids.tolist())
-    for (query,), own in acts.filter(pl.col("age") < rule.days).group_by("query"):
-        bitmaps = [_bitmap(of_day) for _, of_day in own.group_by("age")]
-        row = int(str(query))
-        wrong[row] = bloom.contains(bitmaps, prints, rule.events)
+    for (query,), own in acts.filter(pl.col("age") < rule.dismissed_days).group_by("query"):
+        of_age = {int(str(age)): _bitmap(of_day) for (age,), of_day in own.group_by("age")}
+        bitmaps = [of_age.get(age) for age in range(rule.dismissed_days)]
+        wrong[int(str(query))] = np.logical_or(*hidden(bitmaps, prints, rule))
     wrong &= ~queries.seen(np.arange(len(queries)))
     return wrong
 

@@ -11,7 +11,7 @@ import polars as pl
 from recsys_assets import columns as c
 from recsys_assets.artifacts import Artifact
 from recsys_assets.lib.evaluation.queries import Queries
-from recsys_assets.lib.features.seen import ACTS
+from recsys_assets.lib.features.seen import KEPT_EVENTS
 from recsys_assets.lib.landing.local_days import local_day
 from recsys_assets.lib.raw.rows import scan_interactions
 from recsys_assets.lib.served_check.subject import Subject
@@ -116,7 +116,7 @@ def _acts(asked: pl.DataFrame, subject: Subject, kept_days: int, zone: str) -> p
     )
     return (
         scan_interactions(subject.log)
-        .filter(pl.col(c.EVENT_TYPE).is_in(ACTS))
+        .filter(pl.col(c.EVENT_TYPE).is_in(KEPT_EVENTS))
         .select(c.USER_ID, c.ITEM_ID, c.EVENT_TYPE, c.TIMESTAMP)
         .join(asks.lazy(), on=c.USER_ID)
         .with_columns(

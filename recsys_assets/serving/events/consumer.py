@@ -21,7 +21,7 @@ import redis
 from pydantic import ValidationError
 from redis.typing import EncodableT, FieldT
 
-from recsys_assets.columns import IMPRESSION, MISSING
+from recsys_assets.columns import INTEREST_EVENTS, MISSING
 from recsys_assets.lib.feature_store.click_history import push_merged
 from recsys_assets.lib.feature_store.store import open_store
 from recsys_assets.lib.feature_store.valkey import visitor_client
@@ -169,7 +169,7 @@ class Consumer:
         if not known:
             return
         outcomes = self._state.apply(known, now)
-        active = {event.user_id for _, event, _ in known if event.event_type != IMPRESSION}
+        active = {event.user_id for _, event, _ in known if event.event_type in INTEREST_EVENTS}
         push_merged(
             self._store, self._state.recent_clicks(sorted(active), now), now, self._look_back_days
         )

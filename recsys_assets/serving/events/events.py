@@ -14,7 +14,7 @@ import redis
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from redis.typing import EncodableT, FieldT
 
-from recsys_assets.columns import IMPRESSION, MISSING, VIEW, Device, EventType, Missing
+from recsys_assets.columns import INTEREST_EVENTS, MISSING, VIEW, Device, EventType, Missing
 
 STREAM, GROUP, REJECTED = "events", "landing", "events:rejected"
 RESET: Literal["reset"] = "reset"
@@ -75,11 +75,12 @@ class Event(BaseModel):
 
     @property
     def click(self) -> int:
-        """Return 1 unless the event is an impression, as in the simulator's log.
+        """Return 1 for an event of interest, as in the simulator's log.
 
-        A View and every later event follow from a click.
+        A View is a click, and every later event follows from one. An impression and a dismissal
+        are none.
         """
-        return int(self.event_type != IMPRESSION)
+        return int(self.event_type in INTEREST_EVENTS)
 
     def fields(self) -> dict[str, str]:
         """Return the event as a stream entry."""

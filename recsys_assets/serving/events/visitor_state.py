@@ -1,8 +1,9 @@
 """Apply each visitor event to Valkey exactly once.
 
-An event changes the seen items (each under its event type), the recent items, the views of the
-look-back days, and the counts of what is popular now, which hold no visitor. One Lua script per
-event decides and applies in one step, so that no crash falls in between. The key
+An event of interest changes the seen items (each under its event type), the recent items, the views
+of the look-back days, and the counts of what is popular now, which hold no visitor. A dismissal
+changes the seen items alone: it hides an item and shows no interest. One Lua script per event
+decides and applies in one step, so that no crash falls in between. The key
 ``event:<event id>`` holds the stream id that was applied: the same entry delivered again counts as
 done, and another entry with the same event id is a duplicate. A reset works in the same way.
 
@@ -20,7 +21,7 @@ from typing import Any
 
 import redis
 
-from recsys_assets.columns import IMPRESSION, MISSING, SECONDS_PER_DAY
+from recsys_assets.columns import DISMISS, INTEREST_EVENTS, MISSING, SECONDS_PER_DAY
 from recsys_assets.lib.feature_store.bloom import (
     day_of,
     expiry,
@@ -50,21 +51,25 @@ class Outcome(IntEnum):
 
 
 #: KEYS: event, seen, recent items, views, updates, then the counts of what is popular now. ARGV:
-#: see ``VisitorState._arguments``. A click that repeats one of the visitor's views does not count
-#: as popular. A click on an item without category always counts, because it is in no views.
+#: see ``VisitorState._arguments``. ARGV[3] is 1 for an event of interest, 2 for a dismissal, which
+#: is kept among the seen items alone, and 0 for an impression. A click that repeats one of the
+#: visitor's views does not count as popular. A click on an item without category always counts,
+#: because it is in no views.
 _APPLY = """
 local owner = redis.call('GET', KEYS[1])
 if owner and owner ~= ARGV[1] then return 0 end
 if owner then return 1 end
+if ARGV[3] ~= '0' then
+  for index = 2 * #KEYS + 6, #ARGV do redis.call('SETBIT', KEYS[2], ARGV[index], 1) end
+  redis.call('EXPIREAT', KEYS[2], ARGV[4])
+end
 if ARGV[3] == '1' then
-  local counts, first_bit = true, 2 * #KEYS + 6
+  local counts = true
   if ARGV[15] ~= '' then
     for _, view in ipairs(redis.call('ZRANGEBYSCORE', KEYS[4], ARGV[13], ARGV[14])) do
       if string.find(view, ARGV[15], 1, true) then counts = false end
     end
   end
-  for index = first_bit, #ARGV do redis.call('SETBIT', KEYS[2], ARGV[index], 1) end
-  redis.call('EXPIREAT', KEYS[2], ARGV[4])
   if ARGV[7] ~= '' then
     redis.call('ZADD', KEYS[4], ARGV[6], ARGV[7])
     redis.call('ZREMRANGEBYSCORE', KEYS[4], '-inf', ARGV[8])
@@ -182,12 +187,12 @@ class VisitorState:
     ) -> tuple[list[str], list[Any]]:
         """Return keys and arguments of the script for one event."""
         day = day_of(event.timestamp, self._zone)
-        live = event.event_type != IMPRESSION
+        interest, dismissed = event.event_type in INTEREST_EVENTS, event.event_type == DISMISS
         member = _SEPARATOR.join((event.event_id, event.item_id, category))
         member = member if category != MISSING else ""
         # a clock that is ahead must not make a click weigh more than one of now
         at = min(event.timestamp, int(now))
-        added = additions(at, self._zone) if live else []
+        added = additions(at, self._zone) if interest else []
         keys = [
             event_key(event.event_id),
             seen_key(event.user_id, day),
@@ -201,7 +206,7 @@ class VisitorState:
         return keys, [
             stream_id,
             self._remembered,
-            int(live),
+            1 if interest else 2 if dismissed else 0,
             expiry(day, self._kept_days, self._zone),
             event.item_id,
             event.timestamp,
@@ -215,7 +220,7 @@ class VisitorState:
             f"({event.timestamp + APART}",
             view,
             *(value for one in added for value in (repr(one.weight), one.expires)),
-            *(positions(event.item_id, event.event_type).tolist() if live else ()),
+            *(positions(event.item_id, event.event_type).tolist() if interest or dismissed else ()),
         ]
 
     def recent_clicks(self, user_ids: Sequence[str], now: float) -> list[RecentClicks]:

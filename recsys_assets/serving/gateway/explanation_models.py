@@ -39,8 +39,8 @@ class Dropped(BaseModel):
 
     item_id: str
     why: str = Field(
-        description="seen (by the release's rule), out_of_stock, hidden or surplus (beyond "
-        "RETRIEVAL_TOPK)."
+        description="seen (by the release's rule), dismissed (the visitor is not interested), "
+        "out_of_stock, hidden or surplus (beyond RETRIEVAL_TOPK)."
     )
 
 
@@ -50,7 +50,7 @@ class Scored(BaseModel):
     item_id: str
     why_kept: str = Field(
         description="kept, backfilled (popular, because too few candidates were left) or "
-        "shown_again (nothing unseen is left)."
+        "shown_again (nothing else is left)."
     )
     similarity: float | None = Field(
         description="Score of the union of all sources; without sources, the inner product with "
@@ -109,7 +109,7 @@ class Retrieval(BaseModel):
 
 
 class Filter(BaseModel):
-    """The removal of items that are seen or unavailable."""
+    """The removal of items that are seen, dismissed or unavailable."""
 
     fates: dict[str, int] = Field(description="Number of items per outcome, such as kept or seen.")
     dropped: list[Dropped] = Field(description="Items that the filter removed.")

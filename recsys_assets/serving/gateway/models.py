@@ -135,7 +135,11 @@ class EventRequest(Strict):
 
     user_id: Visitor = Field(description="The visitor.")
     item_id: Identifier = Field(description="An item of the catalogue.")
-    event_type: EventType = Field(VIEW, description="What the visitor did.")
+    event_type: EventType = Field(
+        VIEW,
+        description="What the visitor did. Dismiss: the visitor is not interested, so the item is "
+        "not shown again.",
+    )
     timestamp: Annotated[int | None, BeforeValidator(_event_seconds)] = Field(
         None, description=f"Unix seconds, at most {EVENT_AGE // 86_400} days ago. Absent: now."
     )

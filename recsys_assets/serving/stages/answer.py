@@ -62,7 +62,8 @@ class Fate(IntEnum):
     HIDDEN = 3
     SURPLUS = 4  # beyond RETRIEVAL_TOPK: over-fetched to replace seen items
     BACKFILLED = 5  # popular, because too few candidates were left
-    SHOWN_AGAIN = 6  # seen, but nothing unseen is left
+    SHOWN_AGAIN = 6  # seen or dismissed, but nothing else is left
+    DISMISSED = 7  # the visitor does not want to be shown it
 
     @property
     def kept(self) -> bool:

@@ -1,4 +1,4 @@
-"""Drop items that the visitor has seen or that are unavailable; backfill the rest."""
+"""Drop items that the visitor has seen or dismissed or that are unavailable; backfill the rest."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ import redis
 from recsys_assets.columns import MISSING, VOCABULARY_START
 from recsys_assets.files import FileCorrupt, read_json
 from recsys_assets.lib.feature_store import bloom
+from recsys_assets.lib.feature_store.hidden import hidden
 from recsys_assets.lib.feature_store.valkey import visitor_client
 from recsys_assets.lib.features.seen import SeenRule, read_rule
 from recsys_assets.partitions import time_zone
@@ -48,25 +49,27 @@ LOG = logging.getLogger(__name__)
 MOST_FETCHED, MOST_POPULAR = 32_768, 65_536
 _FIRST_POPULAR = 256  # popular items considered at first; each further part is twice as large
 # plain numbers, which numpy takes faster
-_KEPT, _SEEN, _SURPLUS = int(Fate.KEPT), int(Fate.SEEN), int(Fate.SURPLUS)
+_KEPT, _SEEN, _DISMISSED, _SURPLUS = map(int, (Fate.KEPT, Fate.SEEN, Fate.DISMISSED, Fate.SURPLUS))
 
 _GET = command(b"GET", 1)
 
-Bitmaps = Sequence[bytes]
+Bitmaps = Sequence[bytes | None]
 
 
 class FilterSeenItems(TwoPartStage[Asked]):
-    """Drops candidates that the visitor has seen lately, or that are unavailable.
+    """Drops candidates that the visitor has seen lately or dismissed, or that are unavailable.
 
     Seen items are those that the visitor's Bloom filters of the last days hold under an event type
-    of the release's rule. If fewer than RETRIEVAL_TOPK candidates are left and the index has more,
-    it is searched again for twice as many, with the same result as one wide search. Where the
-    scores are weighted ranks, what only the wider search finds follows the union. If fewer than
-    RANKING_TOPK are left in the end, the list is filled up by popularity, then by catalogue order,
-    with items that are unseen and were no candidates. The similarity of such an item is unknown; it
-    counts as the smallest of the candidates', or as 0 without candidates. A visitor who has seen
-    the whole catalogue is shown the candidates again, so that an answer is never empty. Nothing
-    unavailable is ever shown. If the visitors' store fails, everything counts as unseen.
+    of the release's rule, dismissed ones those that they hold under Dismiss. If fewer than
+    RETRIEVAL_TOPK candidates are left and the index has more, it is searched again for twice as
+    many, with the same result as one wide search. Where the scores are weighted ranks, what only
+    the wider search finds follows the union. If fewer than RANKING_TOPK are left in the end, the
+    list is filled up by popularity, then by catalogue order, with items that are unseen and were no
+    candidates. The similarity of such an item is unknown; it counts as the smallest of the
+    candidates', or as 0 without candidates. A visitor who has seen the whole catalogue is shown the
+    candidates again, and one who has dismissed all that is left those, so that an answer is never
+    empty. Nothing unavailable is ever shown. If the visitors' store fails, everything counts as
+    unseen.
 
     Args:
         client: visitors' database; its calls have a time limit.
@@ -123,7 +126,7 @@ class FilterSeenItems(TwoPartStage[Asked]):
         self._breaker, self._clock = breaker or Breaker(), clock
         self._most, self._least = most, min(least, most)
         self._rule, self._zone = rule, zone
-        self._keys = 0 if rule.never else rule.days  # read per visitor
+        self._keys = rule.dismissed_days  # read per visitor
         self._items, self._item_ids = len(item_ids), item_ids
         self._prints = bloom.fingerprints(item_ids)
         everything = np.arange(VOCABULARY_START, VOCABULARY_START + self._items, dtype=np.int32)
@@ -197,7 +200,7 @@ class FilterSeenItems(TwoPartStage[Asked]):
     def begin(self, inputs: Tensors) -> Asked:
         """Ask for the bitmaps of the known visitors."""
         visitors = known_visitors(inputs[t.VISITOR_ID.name].tolist())
-        return Asked(visitors, self._ask(visitors) if visitors and self._keys else None)
+        return Asked(visitors, self._ask(visitors) if visitors else None)
 
     def finish(self, inputs: Tensors, begun: Asked) -> Tensors:
         """Return the kept items, and what was considered and why."""
@@ -278,13 +281,15 @@ class FilterSeenItems(TwoPartStage[Asked]):
         if len(kept) >= self._least and len(kept):
             return candidates.take(kept), similarity.take(kept), candidates, fates
         filled, fate = (
-            self._backfill(self._least - len(kept), candidates, bitmaps, barred),
+            self._backfill(self._least - len(kept), candidates, bitmaps, barred, _KEPT),
             Fate.BACKFILLED,
         )
-        if not len(kept) and not len(filled):
-            kept, fate = np.flatnonzero(fates == Fate.SEEN)[: self._most], Fate.SHOWN_AGAIN
-            fates[kept] = fate
-            filled = self._backfill(self._least - len(kept), candidates, (), barred)
+        for again in (_SEEN, _DISMISSED):  # a filter far beyond its capacity holds everything
+            if not len(kept) and not len(filled):
+                kept, fate = np.flatnonzero(fates == again)[: self._most], Fate.SHOWN_AGAIN
+                fates[kept] = fate
+                count = self._least - len(kept)
+                filled = self._backfill(count, candidates, bitmaps, barred, again)
         least_near = similarity.min() if len(similarity) else np.float32(0)
         return (
             np.concatenate([candidates[kept], filled]),
@@ -294,12 +299,13 @@ class FilterSeenItems(TwoPartStage[Asked]):
         )
 
     def _fates(self, items: np.ndarray, bitmaps: Bitmaps, barred: np.ndarray) -> np.ndarray:
-        """Return int32 [N]: kept, unless the item must not be shown or was seen."""
+        """Return int32 [N]: kept, unless the item must not be shown, was dismissed or seen."""
         rows = items - VOCABULARY_START
         fates = barred.take(rows)
         if bitmaps:
-            seen = bloom.contains(bitmaps, self._prints.take(rows, axis=0), self._rule.events)
-            fates[seen & (fates == _KEPT)] = _SEEN
+            free = fates == _KEPT
+            seen, dismissed = hidden(bitmaps, self._prints.take(rows, axis=0), self._rule)
+            fates[seen & free], fates[dismissed & free] = _SEEN, _DISMISSED
         return fates
 
     def _fetch(self, query: np.ndarray, fetched: int) -> tuple[np.ndarray, np.ndarray]:
@@ -314,16 +320,13 @@ class FilterSeenItems(TwoPartStage[Asked]):
         return items, similarity
 
     def _backfill(
-        self, count: int, candidates: np.ndarray, bitmaps: Bitmaps, barred: np.ndarray
+        self, count: int, candidates: np.ndarray, bitmaps: Bitmaps, barred: np.ndarray, fate: int
     ) -> np.ndarray:
-        """Return at most ``count`` popular items, int32 [N].
-
-        They are the most popular ones that are unseen, available and no candidates.
-        """
+        """Return at most ``count`` popular items of a fate that are no candidates, int32 [N]."""
         found = [np.empty(0, np.int32)]
         for items in self._by_popularity() if count > 0 else ():
             items = items[~np.isin(items, candidates)]
-            found.append(items[self._fates(items, bitmaps, barred) == _KEPT][:count])
+            found.append(items[self._fates(items, bitmaps, barred) == fate][:count])
             count -= len(found[-1])
             if not count:
                 break
@@ -354,8 +357,6 @@ class FilterSeenItems(TwoPartStage[Asked]):
         A visitor whose bitmaps could not be read is absent or has None.
         """
         found: dict[str, Bitmaps | None] = {MISSING: ()}
-        if not self._keys:
-            return found | dict.fromkeys(asked.visitors, ())
         if asked.replies is not None:
             replies = asked.replies
             try:
@@ -374,7 +375,7 @@ class FilterSeenItems(TwoPartStage[Asked]):
             own = replies[place * self._keys : (place + 1) * self._keys]
             refused = next((reply for reply in own if isinstance(reply, redis.ResponseError)), None)
             failure = failure or refused
-            found[visitor] = [bitmap for bitmap in own if bitmap] if refused is None else None
+            found[visitor] = (own if any(own) else ()) if refused is None else None
         if failure is not None and not any(bitmaps is not None for bitmaps in found.values()):
             raise failure
         return found

@@ -11,6 +11,8 @@ in their order: the visitor's clicks by category_l1 index (K = its cardinality),
 days and then of 24 hours.
 {train,valid}_items.npy: int32 [clicked rows, 50], item_id indices of the visitor's latest clicks,
 newest first, 0 where there are fewer. {train,valid}_ages.npy: float32, hours since each of them.
+dismissed/: where dismissals have a weight and train's folders have some (dismissed.parquet), their
+rows as those of train/, with the weight as value.
 """
 
 from __future__ import annotations
@@ -18,17 +20,19 @@ from __future__ import annotations
 import dataclasses
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from recsys_assets.release_files import CLICK_VALUES, TRANSFORMS
+from recsys_assets.release_files import CLICK_VALUES, DISMISSALS, DISMISSED, TRANSFORMS
 from recsys_assets.training.step import Step, StepError, run
 
 if TYPE_CHECKING:
     import numpy as np
     import nvtabular as nvt
+    import pyarrow as pa
 
     from recsys_assets.training.features import tables
 
@@ -40,9 +44,11 @@ class MakeDatasetsParams:
     Attributes:
         train_name: file of a training day's rows; "features.parquet" (in folders of
             features/interactions) masks no visitor, to measure the effect of the masking.
+        dismissal_weight: weight of a dismissal's row in the ranker's loss; 0: there is no such row.
     """
 
     train_name: str = "masked.parquet"
+    dismissal_weight: float = 0.0
 
 
 TRAIN_NAMES = ("masked.parquet", "features.parquet")
@@ -96,7 +102,7 @@ def make_datasets(step: Step[MakeDatasetsParams]) -> None:
     _check_catalogue(step)
     for split, paths in files.items():
         started = time.monotonic()
-        rows = _transform(workflow, paths, step.output / split, values)
+        rows = _transform(workflow, paths, step.output / split, partial(_day, values))
         if not rows:
             raise StepError(
                 f"none of the {len(paths)} days of {split} has a row: choose another as-of day"
@@ -117,6 +123,29 @@ def make_datasets(step: Step[MakeDatasetsParams]) -> None:
                 f"{split}_clicked_rows": len(found.history),
             }
         )
+
+    if step.params.dismissal_weight:
+        _write_dismissed(step, combined.output_node + click + [c.TIMESTAMP, c.VALUE])
+
+
+def _write_dismissed(step: Step[MakeDatasetsParams], columns: nvt.WorkflowNode) -> None:
+    """Write the rows of the training days' dismissals; nothing where there is none."""
+    import nvtabular as nvt
+    import pyarrow as pa
+
+    from recsys_assets import columns as c
+    from recsys_assets.training.features import tables
+
+    def weighed(path: Path) -> pa.Table:
+        rows = tables.read(path, tables.ROW_COLUMNS)
+        weight = pa.scalar(step.params.dismissal_weight, pa.float32())
+        return rows.append_column(c.VALUE, pa.repeat(weight, rows.num_rows))
+
+    paths = [folder / DISMISSALS for folder in step.inputs("train")]
+    paths = [path for path in paths if path.exists()]
+    rows = _transform(nvt.Workflow(columns), paths, step.output / DISMISSED, weighed)
+    step.log(f"{rows} dismissals of {len(paths)} training days")
+    step.report(dismissed_rows=rows)
 
 
 def _check_catalogue(step: Step[MakeDatasetsParams]) -> None:
@@ -161,26 +190,31 @@ def _check_order(folder: Path, timestamps: np.ndarray) -> None:
         )
 
 
+def _day(values: tables.ClickValues | None, path: Path) -> pa.Table:
+    """Return the rows of a day, with the values of its clicks; None: clicks have none."""
+    from recsys_assets import columns as c
+    from recsys_assets.training.features import tables
+
+    if values is None:
+        return tables.read(path, tables.ROW_COLUMNS)
+    return values.added(tables.read(path, (c.EVENT_ID, *tables.ROW_COLUMNS)), path)
+
+
 def _transform(
-    workflow: nvt.Workflow, paths: Sequence[Path], target: Path, values: tables.ClickValues | None
+    workflow: nvt.Workflow, paths: Sequence[Path], target: Path, read: Callable[[Path], pa.Table]
 ) -> int:
     """Write the transformed rows of some days and return their number; write nothing for 0.
 
-    values: added to the rows as a column; None: clicks have none.
+    read: returns the rows of a file.
     """
     from merlin.io import Dataset
 
-    from recsys_assets import columns as c
     from recsys_assets.training.features import tables
 
     rows = 0
     with tempfile.TemporaryDirectory() as scratch:
         for number, path in enumerate(paths):
-            day = (
-                tables.read(path, tables.ROW_COLUMNS)
-                if values is None
-                else values.added(tables.read(path, (c.EVENT_ID, *tables.ROW_COLUMNS)), path)
-            )
+            day = read(path)
             if day.num_rows:  # Categorify fails on a part without rows
                 tables.write_part(day, Path(scratch), number)
             rows += day.num_rows

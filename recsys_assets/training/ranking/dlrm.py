@@ -1,6 +1,7 @@
 """Train DLRM on all exposures and export it.
 
-A log that holds only clicks is completed with sampled negatives.
+A log that holds only clicks is completed with sampled negatives. Dismissals are further negatives,
+where the data set has them.
 
 In: ``datasets``, ``workflows`` (transforms.json), ``embeddings`` (embedding_table.npy) and, for a
 log without unclicked exposures, ``item_inputs`` (item_tower_inputs.npz of the whole catalogue).
@@ -68,8 +69,12 @@ def train_dlrm(step: Step[DlrmParams]) -> None:
         held_out_log_loss=outcome.figures,
         rows_per_second=outcome.rows_per_second,
         items_never_shown=never_shown,
-        sampled_negatives=int((rows[c.CLICK] == 0).sum()) if data.clicks_only else 0,
+        sampled_negatives=int((rows[c.CLICK] == 0).sum()) - data.dismissed
+        if data.clicks_only
+        else 0,
     )
+    if data.dismissed:
+        step.report(dismissed_rows=data.dismissed)
     if auc is not None:
         step.log(f"AUC {auc:.4f}, log loss {step.metrics['log_loss']:.4f}")
     ranker.write(step, trained, schema, valid.rows, table, size)

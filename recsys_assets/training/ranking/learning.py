@@ -215,10 +215,22 @@ def with_negatives(
     if c.VALUE in negatives:
         negatives[c.VALUE] = np.float32(1)
     both = pd.concat([rows, negatives], ignore_index=True)
-    by_index = np.zeros(width)
+    return both, offsets_of(both, index, shares, per_positive)
+
+
+def offsets_of(
+    rows: pd.DataFrame, index: np.ndarray, shares: np.ndarray, per_positive: int
+) -> np.ndarray:
+    """Return the offsets of rows as ``with_negatives`` does, float32 [N].
+
+    index: int64 [I], item index of each catalogue item; the others are those of its arguments.
+    """
+    items = rows[c.ITEM_ID].to_numpy()
+    by_index = np.zeros(int(max(index.max(), items.max())) + 1)
     by_index[index] = shares
-    share = np.maximum(by_index[both[c.ITEM_ID].to_numpy()], shares.min())
-    return both, np.log(per_positive * share).astype(np.float32)
+    share = np.maximum(by_index[items], shares.min())
+    offsets: np.ndarray = np.log(per_positive * share).astype(np.float32)
+    return offsets
 
 
 def _draw(

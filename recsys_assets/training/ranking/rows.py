@@ -1,6 +1,8 @@
 """Read the rows that DLRM learns from.
 
-Negatives are sampled where the log has none.
+Negatives are sampled where the log has none. Dismissals of the training days are added to the rows
+that are learnt, and to no others: so they do not count as the log's negatives, and what the ranker
+is judged by stays the same.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from merlin.schema import Schema
 
 from recsys_assets import columns as c
 from recsys_assets.hyper_parameters import DlrmParams
-from recsys_assets.release_files import ITEM_TOWER_INPUTS, TRANSFORMS
+from recsys_assets.release_files import DISMISSED, ITEM_TOWER_INPUTS, TRANSFORMS
 from recsys_assets.training import batches, loaders, models
 from recsys_assets.training.features import tables
 from recsys_assets.training.ranking import learning
@@ -42,12 +44,14 @@ class RankerData:
 
     Attributes:
         clicks_only: the log holds only clicks, and the unclicked rows are sampled.
+        dismissed: rows of ``train`` that are dismissals; they are the last ones.
     """
 
     train: Labelled
     held_out: Labelled
     valid: Labelled
     clicks_only: bool
+    dismissed: int = 0
 
 
 def read(step: Step[DlrmParams], schema: Schema) -> RankerData:
@@ -67,8 +71,11 @@ def read(step: Step[DlrmParams], schema: Schema) -> RankerData:
     if drawn["valid"]:
         valid = _with_history(step, "valid", valid[valid[c.CLICK] == 1])
     rows, held_out = batches.split(rows, params.held_out, step.seed)
+    dismissed = loaders.read_dismissed(datasets / DISMISSED)
+    count = 0 if dismissed is None else len(dismissed)
     if not drawn["valid"]:  # then training has unclicked rows too
-        return RankerData(Labelled(rows), Labelled(held_out), Labelled(valid), clicks_only=False)
+        learnt = Labelled(_with_dismissed(rows, dismissed))
+        return RankerData(learnt, Labelled(held_out), Labelled(valid), False, count)
     clicked = rows.loc[rows[c.CLICK] == 1, c.ITEM_ID].to_numpy()
     catalogue = dict(np.load(step.file("item_inputs", ITEM_TOWER_INPUTS), allow_pickle=False))
     shares = learning.draw_shares(models.item_counts(clicked, schema)[catalogue["index"]])
@@ -91,14 +98,27 @@ def read(step: Step[DlrmParams], schema: Schema) -> RankerData:
     if not clicks_only:
         # without offsets: a ranker of logged exposures is not calibrated on sampled negatives, so
         # they judge its AUC alone
-        judged = Labelled(judged.rows)
-        return RankerData(Labelled(rows), Labelled(held_out), judged, clicks_only=False)
-    return RankerData(
-        sampled(rows, step.seed),
-        sampled(held_out, step.seed + 2) if len(held_out) else Labelled(held_out),
-        judged,
-        clicks_only=True,
-    )
+        judged, learnt = Labelled(judged.rows), Labelled(_with_dismissed(rows, dismissed))
+        return RankerData(learnt, Labelled(held_out), judged, False, count)
+    learnt = sampled(rows, step.seed)
+    if dismissed is not None:
+        # a dismissed item is placed as low as if it had been drawn as a negative
+        index = catalogue["index"].astype(np.int64)
+        offsets = learning.offsets_of(dismissed, index, shares, params.negatives_per_positive)
+        learnt = Labelled(
+            _with_dismissed(learnt.rows, dismissed), np.concatenate([learnt.offsets, offsets])
+        )
+    held = sampled(held_out, step.seed + 2) if len(held_out) else Labelled(held_out)
+    return RankerData(learnt, held, judged, True, count)
+
+
+def _with_dismissed(rows: pd.DataFrame, dismissed: pd.DataFrame | None) -> pd.DataFrame:
+    """Append dismissals to rows; rows without values are worth 1."""
+    if dismissed is None:
+        return rows
+    if c.VALUE not in rows:
+        rows = rows.assign(**{c.VALUE: np.float32(1)})
+    return pd.concat([rows, dismissed[rows.columns]], ignore_index=True)
 
 
 def _with_history(step: Step[DlrmParams], split: str, clicks: pd.DataFrame) -> pd.DataFrame:

@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from recsys_assets import columns as c
 from recsys_assets import partitions
 from recsys_assets.lib.evaluation import list_metrics
 from recsys_assets.lib.evaluation.latest_clicks import read_clicks
@@ -38,6 +39,8 @@ pytestmark = pytest.mark.slow
 AS_OF = partitions.first_as_of(get_settings())
 PLACES = 20  # one place in so many is for new items
 NEXT = (date.fromisoformat(AS_OF) + timedelta(days=1)).isoformat()
+#: Dismissals of each day, so that some are hidden from queries of the served check.
+DISMISSALS = 150
 MODELS = {"query_tower.onnx": "retrieval/two_tower", "dlrm.onnx": "ranking/dlrm"}
 
 
@@ -58,12 +61,12 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     # fewer items than recall@100 of a slice is judged for: new visitors' is about popularity's own
     # here, above it on some dates
     scale = shop.Scale("release", 300, 290, 3_000)
-    small_window.write_window(settings, AS_OF, scale)
+    small_window.write_window(settings, AS_OF, scale, dismissals=DISMISSALS)
     overlapping = {
         day: small_window.ArtifactStore(settings.artifacts).current("features/interactions", day)
         for day in partitions.window_days(AS_OF)
     }
-    store = small_window.write_window(settings, NEXT, scale)
+    store = small_window.write_window(settings, NEXT, scale, dismissals=DISMISSALS)
     for artifact in overlapping.values():  # the later window's first day has no day before it
         store.reuse(artifact)
     landing = settings.home / "landing"
@@ -264,6 +267,25 @@ def test_a_random_release_is_built_blocked_and_says_why(home: SimpleNamespace, h
     assert any(line.startswith("champion: served ndcg@10 = ") for line in release.failed_checks)
     assert releases.newest_passed(home.store, home.settings) == honest[1].number
     trained(home, "honest")
+
+
+def test_a_dismissal_that_is_not_written_is_a_difference(
+    home: SimpleNamespace, honest, monkeypatch
+) -> None:
+    """The evaluation hides dismissed items, so serving must have them."""
+    from recsys_assets.operations import past_state
+    from recsys_assets.operations.served_check import check_served
+
+    asked = Queries.read(home.store.current("evaluation/queries", AS_OF))
+    assert asked.later is not None and len(asked.later.items) > 50
+
+    class Forgetful(past_state.VisitorState):
+        def apply(self, entries, now):
+            return super().apply([e for e in entries if e[1].event_type != c.DISMISS], now)
+
+    monkeypatch.setattr(past_state, "VisitorState", Forgetful)
+    found = check_served(home.settings, honest[1].number, sample=60, say=print)
+    assert not found["passed"] and found["causes"]["different"] > 0, found["causes"]
 
 
 def test_a_shifted_clock_is_named_with_the_query_and_both_lists(

@@ -14,11 +14,11 @@ import pytest
 
 from recsys_assets.artifacts import Artifact, ArtifactStore
 from recsys_assets.columns import EVENT_TYPES, MISSING, PURCHASE, RAW_INTERACTIONS, VIEW, EventType
-from recsys_assets.lib.evaluation.seen_filter import seen_pairs
+from recsys_assets.lib.evaluation.seen_filter import dropped
 from recsys_assets.lib.feature_store import bloom, seen_history
 from recsys_assets.lib.feature_store.seen_history import publish_seen
 from recsys_assets.lib.feature_store.valkey import visitor_client
-from recsys_assets.lib.features.seen import ACTS, DEFAULT_RULE, NEVER, SeenRule
+from recsys_assets.lib.features.seen import ACTS, DEFAULT_RULE, NEVER, SeenRule, nothing_seen
 from recsys_assets.local_time import UTC, day_of
 from recsys_assets.serving.events.events import Event, Reset
 from recsys_assets.serving.events.visitor_state import VisitorState
@@ -98,7 +98,7 @@ def hidden_online(settings: Settings, rule: SeenRule, user: str, now: int) -> se
     return {
         ITEMS[item - 3]
         for item, fate in zip(found["considered"], found["considered_fate"], strict=True)
-        if fate == Fate.SEEN
+        if fate in (Fate.SEEN, Fate.DISMISSED)
     }
 
 
@@ -110,7 +110,9 @@ def hidden_offline(
     queries = pl.DataFrame(asked, schema=["user_id", "timestamp"], orient="row").with_row_index(
         "query"
     )
-    pairs = seen_pairs(queries, log, catalogue, rule, zone).rows()
+    queries = queries.cast({"query": pl.Int64})
+    _, hidden, _ = dropped(queries, log, catalogue, rule, zone)
+    pairs = hidden.rows()
     return [{ITEMS[item] for q, item in pairs if q == n} for n in range(len(asked))]
 
 
@@ -144,11 +146,14 @@ def test_serving_hides_what_the_evaluation_drops(
         SeenRule(ACTS, 12),
         NEVER,
         SeenRule(ACTS, 0),
+        nothing_seen(12),
     ):
         offline = hidden_offline(log, rule, zone, asked)
         assert [hidden_online(settings, rule, user, at) for user, at in asked] == offline, rule
         sizes[rule] = sum(map(len, offline))
-    assert sizes[NEVER] == sizes[SeenRule(ACTS, 0)] == 0 < sizes[SeenRule((PURCHASE,), 7)]
+    # what was dismissed is hidden by all rules, for seven days at least
+    assert 0 < sizes[NEVER] == sizes[SeenRule(ACTS, 0)] < sizes[nothing_seen(12)]
+    assert sizes[NEVER] < sizes[SeenRule((PURCHASE,), 7)]
     assert sizes[SeenRule((PURCHASE,), 7)] < sizes[DEFAULT_RULE] < sizes[SeenRule(ACTS, 12)]
 
 

@@ -18,6 +18,7 @@ from recsys_assets.lib.fine_tune import fine_tuning
 from recsys_assets.lib.release import releases
 from recsys_assets.lib.release.rung import OLDER, Rung, RungName
 from recsys_assets.partitions import window_days
+from recsys_assets.release_files import DISMISSALS
 from recsys_assets.settings import Settings
 from recsys_assets_tests.support import small_window, tiny_release
 
@@ -201,6 +202,46 @@ def test_a_model_that_does_not_learn_is_carried_with_its_files(tmp_path):
         carried = staged.publish(fine_tuning.carry(model, staged.path))
     assert carried.digest == model.digest
     assert carried.metrics == {"rows": 3, "carried": True}
+
+
+def test_the_ranker_learns_dismissals_with_their_weight_and_is_not_judged_by_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    found = Days.of(tmp_path, monkeypatch)
+    day, masked = found.features[-1], []
+    dismissed = (
+        pl.read_parquet(day.path("features.parquet"))
+        .head(3)
+        .with_columns(pl.lit(0, pl.Int8).alias(c.CLICK))
+    )
+    for one in found.masked:
+        with found.store.stage(one.kind, one.partition) as staged:
+            shutil.copyfile(one.path("masked.parquet"), staged.path / "masked.parquet")
+            dismissed.write_parquet(staged.path / DISMISSALS)
+            masked.append(staged.publish())
+    written, figures = {}, {}
+    for weight in (0.0, 2.5):
+        target = tmp_path / f"weight {weight}"
+        target.mkdir()
+        figures[weight] = fine_tuning.write_rows(
+            found.store,
+            found.champion,
+            masked,
+            found.features,
+            target,
+            seed=7,
+            dismissal_weight=weight,
+        )
+        written[weight] = [pl.read_parquet(target / f"{p}.parquet") for p in ("train", "holdout")]
+    (plain, held_out), (train, same) = written[0.0], written[2.5]
+    assert (
+        same.equals(held_out) and c.VALUE not in plain.columns and "dismissed" not in figures[0.0]
+    )
+    assert train.drop(c.VALUE).head(plain.height).equals(plain)
+    assert train.height == plain.height + 6 and figures[2.5]["dismissed"] == 6
+    assert train[c.VALUE].to_list() == [1.0] * plain.height + [2.5] * 6
+    assert train[c.CLICK].tail(6).to_list() == [0] * 6
+    assert train[c.ITEM_ID].tail(3).to_list() == train[c.ITEM_ID][-6:-3].to_list()
 
 
 def test_rows_have_the_values_of_their_clicks_only_where_they_are_given(

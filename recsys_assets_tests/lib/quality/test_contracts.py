@@ -82,7 +82,7 @@ def test_a_good_table_passes():
                 (
                     "event_type",
                     "unknown value, not one of Impression, View, AddToCart, ViewCart, "
-                    "StartCheckout, Purchase",
+                    "StartCheckout, Purchase, Dismiss",
                     1,
                 )
             ],

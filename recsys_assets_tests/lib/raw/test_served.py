@@ -74,6 +74,14 @@ def made_of(found: Served) -> list[tuple[str, str]]:
     return found.impressions.select("user_id", "item_id").rows()
 
 
+def test_a_dismissed_item_was_shown_and_not_clicked() -> None:
+    answers = [answered("a1", "u", "abc")]
+    dismissed = ("d", "u", "b", NOW + 5, "mobile", "Dismiss", 0, NOW + 5, "request-a1")
+    found, plain = served(answers, [dismissed]), served(answers, [])
+    assert made_of(found) == made_of(plain) == [("u", "a"), ("u", "b"), ("u", "c")]
+    assert found.shown.equals(plain.shown) and shown_of(found) == []
+
+
 def test_what_was_shown_and_not_clicked_is_an_impression() -> None:
     found = served([answered("a1", "u", "abc")], [event("e", "u", "b")])
     assert found.impressions.schema == {

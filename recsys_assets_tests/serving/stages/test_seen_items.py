@@ -10,7 +10,7 @@ from recsys_assets.columns import VIEW
 from recsys_assets.files import FileCorrupt
 from recsys_assets.lib.feature_store import bloom
 from recsys_assets.lib.feature_store.valkey import visitor_client
-from recsys_assets.lib.features.seen import DEFAULT_RULE
+from recsys_assets.lib.features.seen import DEFAULT_RULE, SeenRule
 from recsys_assets.local_time import UTC
 from recsys_assets.serving.stages import seen_items
 from recsys_assets.serving.stages.answer import Degraded, Fate
@@ -44,6 +44,7 @@ def stage_on(
     least: int = 5,
     breaker: Breaker | None = None,
     searcher: Searcher | Unsearched | None = None,
+    rule: SeenRule = DEFAULT_RULE,
 ) -> FilterSeenItems:
     stage = FilterSeenItems(
         visitor_client(settings, VISITOR_DATABASE),
@@ -53,7 +54,7 @@ def stage_on(
         POPULAR,
         most=most,
         least=least,
-        rule=DEFAULT_RULE,
+        rule=rule,
         zone=UTC,
         clock=lambda: NOW,
         breaker=breaker,

@@ -50,7 +50,10 @@ function card(item, fresh, ask) {
   node.querySelector(".score").textContent = "score " + item.score.toFixed(3);
   const button = node.querySelector("button");
   button.setAttribute("aria-label", "Interested in " + title);
-  button.addEventListener("click", () => interested(button, item, ask));
+  button.addEventListener("click", () => report("View", button, item, ask));
+  const dismiss = node.querySelector(".dismiss");
+  dismiss.setAttribute("aria-label", "Not interested in " + title);
+  dismiss.addEventListener("click", () => report("Dismiss", dismiss, item, ask));
   return node;
 }
 
@@ -80,9 +83,9 @@ async function recommend(ask) {
   }
 }
 
-async function interested(button, item, ask) {
+async function report(type, button, item, ask) {
   button.disabled = true;
-  const event = { user_id: ask.user_id, item_id: item.item_id, event_type: "View" };
+  const event = { user_id: ask.user_id, item_id: item.item_id, event_type: type };
   if (ask.device_type) event.device_type = ask.device_type;
   try {
     await post("/events", event);
