@@ -22,9 +22,12 @@ import httpx
 import polars as pl
 import psutil
 import pytest
+import redis
 
-from recsys_assets.settings import PROJECT_ROOT, Settings
+from recsys_assets.serving.events.events import STREAM
+from recsys_assets.settings import PROJECT_ROOT, VISITOR_DATABASE, Settings
 from recsys_assets_tests.conftest import free_port
+from recsys_assets_tests.support import browser
 from recsys_assets_tests.support.documented_calls import called, documented_calls
 
 pytestmark = [pytest.mark.e2e, pytest.mark.services, pytest.mark.training]
@@ -38,9 +41,6 @@ PORTS = (
     "code_server_port",
 )
 DAY = 86_400
-CHROMIUM = (
-    shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-)
 
 
 @dataclass
@@ -168,41 +168,50 @@ def test_the_page_and_its_pictures(walk: Walk, demo: dict) -> None:
     )
 
 
-@pytest.mark.skipif(
-    CHROMIUM is None, reason="no Chromium: apt-get install chromium fonts-dejavu-core"
-)
+@pytest.mark.skipif(browser.CHROMIUM is None, reason=browser.NO_CHROMIUM)
 def test_a_browser_shows_the_cards_with_their_pictures(
     walk: Walk, demo: dict, tmp_path: Path
 ) -> None:
     from PIL import Image
 
     url, picture = demo["urls"]["page"], tmp_path / "page.png"
-    browser = [
-        str(CHROMIUM),
-        "--headless=new",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-quic",
-        "--no-first-run",
-        "--disable-sync",
-        "--disable-background-networking",
-        "--disable-component-update",
-        f"--user-data-dir={tmp_path / 'profile'}",
-        "--virtual-time-budget=10000",
-        "--window-size=1280,1600",
-        "--hide-scrollbars",
-    ]
+    chromium = browser.command(tmp_path / "profile", "--virtual-time-budget=10000")
     dom = subprocess.run(
-        [*browser, "--dump-dom", url], capture_output=True, text=True, timeout=120
+        [*chromium, "--dump-dom", url], capture_output=True, text=True, timeout=120
     ).stdout
     cards = dom.split('<ul id="cards"')[1].split("</ul>")[0]
     assert cards.count('class="card') >= 12, dom[-2000:]
     assert cards.count("<img") == cards.count('src="/images/')
     subprocess.run(
-        [*browser, f"--screenshot={picture}", url], capture_output=True, timeout=120, check=True
+        [*chromium, f"--screenshot={picture}", url], capture_output=True, timeout=120, check=True
     )
     colours = Image.open(picture).convert("RGB").getcolors(maxcolors=1 << 24)
     assert len(colours) > 500, "the page is drawn, and so are its pictures"
+
+
+@pytest.mark.skipif(browser.CHROMIUM is None, reason=browser.NO_CHROMIUM)
+def test_clicks_in_a_browser_name_the_answer_and_a_dismissed_item_leaves_the_list(
+    walk: Walk, demo: dict, tmp_path: Path
+) -> None:
+    visitor = "in-a-browser"
+    with browser.opened(demo["urls"]["page"], tmp_path / "profile") as page:
+        page.run(f"by('user').value = '{visitor}'; recommend(question())")
+        first, second = page.run("[...shown].slice(0, 2)")
+        press = "by('cards').children[{}].querySelector('{}').click()"
+        page.run(press.format(1, ".dismiss"))
+        page.run(press.format(0, "button"))
+        wait = "new Promise((done) => setTimeout(done, 3000))"
+        page.run(wait)
+        assert second not in page.run("[...shown]")
+    valkey = redis.Redis(port=walk.settings.valkey_port, db=VISITOR_DATABASE)
+    sent = {
+        fields[b"item_id"].decode(): fields
+        for _, fields in valkey.xrevrange(STREAM, count=50)
+        if fields[b"user_id"].decode() == visitor
+    }
+    valkey.close()
+    assert sent[first][b"event_type"] == b"View" and sent[second][b"event_type"] == b"Dismiss"
+    assert sent[first][b"request_id"] == sent[second][b"request_id"]
 
 
 def test_a_cold_visitor_s_list_changes_with_device_and_hour(walk: Walk, demo: dict) -> None:

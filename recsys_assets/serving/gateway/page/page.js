@@ -21,7 +21,7 @@ async function post(path, body) {
   if (by("token").value) headers.authorization = "Bearer " + by("token").value;
   const response = await fetch(path, { method: "POST", headers, body: JSON.stringify(body) });
   const answer = await response.json();
-  if (response.ok) return answer;
+  if (response.ok) return { ...answer, requestId: response.headers.get("x-request-id") };
   if (response.status === 401 || response.status === 403) by("token-field").hidden = false;
   const { field, message } = answer.error;
   throw new Error(field ? field + ": " + message : message);
@@ -34,7 +34,7 @@ function question() {
   return ask;
 }
 
-function card(item, fresh, ask) {
+function card(item, fresh, ask, requestId) {
   const node = by("card").content.firstElementChild.cloneNode(true);
   const picture = node.querySelector(".picture");
   const image = node.querySelector("img");
@@ -50,17 +50,17 @@ function card(item, fresh, ask) {
   node.querySelector(".score").textContent = "score " + item.score.toFixed(3);
   const button = node.querySelector("button");
   button.setAttribute("aria-label", "Interested in " + title);
-  button.addEventListener("click", () => report("View", button, item, ask));
+  button.addEventListener("click", () => report("View", button, item, ask, requestId));
   const dismiss = node.querySelector(".dismiss");
   dismiss.setAttribute("aria-label", "Not interested in " + title);
-  dismiss.addEventListener("click", () => report("Dismiss", dismiss, item, ask));
+  dismiss.addEventListener("click", () => report("Dismiss", dismiss, item, ask, requestId));
   return node;
 }
 
 function show(answer, ask) {
   const before = asked === ask.user_id ? shown : null; // for another visitor, no item is "new"
   const added = before ? answer.items.filter((item) => !before.has(item.item_id)) : [];
-  by("cards").replaceChildren(...answer.items.map((item) => card(item, added.includes(item), ask)));
+  by("cards").replaceChildren(...answer.items.map((item) => card(item, added.includes(item), ask, answer.requestId)));
   asked = ask.user_id;
   shown = new Set(answer.items.map((item) => item.item_id));
   by("release").textContent = answer.release
@@ -83,10 +83,11 @@ async function recommend(ask) {
   }
 }
 
-async function report(type, button, item, ask) {
+async function report(type, button, item, ask, requestId) {
   button.disabled = true;
   const event = { user_id: ask.user_id, item_id: item.item_id, event_type: type };
   if (ask.device_type) event.device_type = ask.device_type;
+  if (requestId) event.request_id = requestId; // joins the event to the answer that showed the item
   try {
     await post("/events", event);
     button.textContent = "Noted";
