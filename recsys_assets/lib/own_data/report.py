@@ -21,7 +21,7 @@ from recsys_assets.lib.own_data.mapping import (
     NOT_IN_CATALOGUE,
     UNREADABLE_TIME,
 )
-from recsys_assets.lib.own_data.words import likely_event
+from recsys_assets.lib.own_data.words import likely_event, takes_back
 from recsys_assets.partitions import days_between
 
 _EXAMPLES = 5
@@ -212,8 +212,23 @@ def remedies(log: LogSummary, again: str = "and ingest again with --replace") ->
             maps = [
                 f"{option} '{word}={kind}'" for word, _ in said_by if (kind := likely_event(word))
             ]
-            example = f"{option} '{words.most_common(1)[0][0]}={example}'"
-            how = f"likely {' '.join(maps)}" if maps else f"for example {example}"
+            mapped = next(
+                (
+                    one
+                    for one, _ in words.most_common()
+                    if name != EVENT_TYPE or not takes_back(one)
+                ),
+                None,
+            )
+            if mapped is None:
+                said.append(
+                    f"{name} has words of events that take another one back: {listed}{more}; they "
+                    f"are left out. Map one only if it means one of ours ({option} yours=ours)"
+                )
+                continue
+            how = (
+                f"likely {' '.join(maps)}" if maps else f"for example {option} '{mapped}={example}'"
+            )
             said.append(
                 f"{name} has unknown words: {listed}{more}; map each of them that is one of ours "
                 f"({how}) {again}"

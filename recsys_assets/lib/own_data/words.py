@@ -49,14 +49,23 @@ EVENT_WORDS = {
 }
 
 
+def takes_back(word: str) -> bool:
+    """Return whether a word names an event that takes another one back.
+
+    >>> takes_back("remove_from_cart"), takes_back("cart")
+    (True, False)
+    """
+    return any(part in plain_word(word) for part in _TAKEN_BACK)
+
+
 def likely_event(word: str) -> str | None:
     """Return the event type that an unknown word is likely to mean; None: nobody can tell.
 
     >>> likely_event("Wishlisted"), likely_event("remove_from_cart"), likely_event("zoom")
     ('AddToCart', None, None)
     """
-    text = plain_word(word)
-    if any(part in text for part in _TAKEN_BACK):
+    if takes_back(word):
         return None
+    text = plain_word(word)
     known = [one for one in EVENT_WORDS if len(one) > 3 and one in text]
     return EVENT_WORDS[max(known, key=len)] if known else None

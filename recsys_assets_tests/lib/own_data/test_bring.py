@@ -247,7 +247,7 @@ def test_each_rejected_row_is_counted_once_by_its_reason_and_kept(tmp_path: Path
         )
         assert given == lines[row["source_row"]]
     assert any(
-        "'refund' (1)" in one and "--event-type 'refund=" in one for one in source["remedies"]
+        "'refund' (1)" in one and "take another one back" in one for one in source["remedies"]
     )
     assert any("'fridge' (1)" in one and "--device" in one for one in source["remedies"])
 
