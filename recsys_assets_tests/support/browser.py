@@ -14,6 +14,8 @@ from typing import Any
 import httpx
 from websockets.sync.client import ClientConnection, connect
 
+from recsys_assets_tests.support.stack import eventually
+
 CHROMIUM = (
     shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 )
@@ -64,6 +66,14 @@ class Page:
         assert "exceptionDetails" not in answer["result"], answer
         return answer["result"]["result"].get("value")
 
+    def wait_for(self, condition: str) -> None:
+        """Wait until an expression is true.
+
+        Raises:
+            AssertionError: it is not, LIMIT seconds long.
+        """
+        eventually(lambda: self.run(condition) is True, condition, seconds=LIMIT)
+
 
 @contextmanager
 def opened(url: str, profile: Path) -> Iterator[Page]:
@@ -81,7 +91,9 @@ def opened(url: str, profile: Path) -> Iterator[Page]:
         with httpx.Client(trust_env=False, timeout=LIMIT) as client:
             made = client.put(f"http://{address}/json/new?{url}").json()
         with connect(made["webSocketDebuggerUrl"], proxy=None, max_size=None) as connection:
-            yield Page(connection)
+            page = Page(connection)
+            page.wait_for("location.href !== 'about:blank' && document.readyState === 'complete'")
+            yield page
     finally:
         process.kill()
         process.wait()
