@@ -160,6 +160,14 @@ def _check(cluster: Cluster) -> bool:
     return False
 
 
+def _ended(process: int) -> bool:
+    """Return whether a process has ended; its parent need not have noticed yet."""
+    try:
+        return not Path(f"/proc/{process}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
 def down(name: str, say: Callable[[str], None] = print) -> bool:
     """End a cluster and remove everything of it; return whether there was one."""
     steps = Steps(name, say)
@@ -172,7 +180,7 @@ def down(name: str, say: Callable[[str], None] = print) -> bool:
             process = int(cluster.lock.read_text())
             os.kill(process, signal.SIGTERM)
             try:
-                wait_until(lambda: not keeper.alive(cluster), "the end of the cluster", GRACE)
+                wait_until(lambda: _ended(process), "the end of the cluster", GRACE)
             except ClusterError:
                 os.kill(process, signal.SIGKILL)
         if cluster.folder.exists():
