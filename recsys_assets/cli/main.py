@@ -18,6 +18,7 @@ from rich.table import Table
 from recsys_assets.cli import bench as bench  # adds its commands
 from recsys_assets.cli import bench_app
 from recsys_assets.cli import bench_learning as bench_learning  # adds its commands
+from recsys_assets.cli import cluster as cluster_command
 from recsys_assets.cli import drill as drill_command
 from recsys_assets.cli.ingest import ingest
 from recsys_assets.exits import run_and_leave
@@ -32,6 +33,11 @@ app = typer.Typer(
 app.add_typer(bench_app.app, name="bench")
 app.add_typer(drill_command.app, name="drill")
 app.command()(ingest)
+app.command(
+    "cluster",
+    add_help_option=False,
+    context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
+)(cluster_command.cluster)
 console = Console(stderr=True)  # standard output carries answers only
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")

@@ -1,4 +1,4 @@
-"""Define the commands: ``python -m tools.cluster up | down | status | load | kubectl``."""
+"""Define the commands: ``python -m tools.cluster up | down | status | …``."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tools.cluster import lifecycle
 from tools.cluster.commands import ClusterError
+from tools.cluster.helm_program import helm
 from tools.cluster.kubernetes_api import kubectl_command, load
 from tools.cluster.layout import DEFAULT_NAME, Cluster, recorded
 from tools.cluster.obstacles import obstacles
@@ -42,13 +43,14 @@ def parser() -> argparse.ArgumentParser:
         "check": "say why a cluster cannot run here",
         "load": "import images, given as OCI layout tars",
         "kubectl": "call kubectl as the cluster's administrator",
+        "helm": "call helm as the cluster's administrator",
     }.items():
         one = commands.add_parser(name, help=text, description=text)
         if name not in ("status", "check"):
             one.add_argument("--name", default=DEFAULT_NAME, help=f"default: {DEFAULT_NAME}")
         if name == "load":
             one.add_argument("images", nargs="+", type=Path)
-        if name == "kubectl":
+        if name in ("kubectl", "helm"):
             one.add_argument("arguments", nargs=argparse.REMAINDER)
     return made
 
@@ -71,9 +73,13 @@ def act(given: argparse.Namespace) -> int:
     elif given.command == "load":
         for image in given.images:
             say(f"{image.name} {load(running(given.name), image):.1f} s")
-    else:
+    elif given.command == "kubectl":
         command = [*kubectl_command(running(given.name)), *given.arguments]
         os.execv(command[0], command)
+    else:
+        program = str(helm())
+        os.environ["KUBECONFIG"] = str(running(given.name).kubeconfig())
+        os.execv(program, [program, *given.arguments])
     return 0
 
 
