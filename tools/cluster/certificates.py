@@ -21,11 +21,9 @@ def make(cluster: Cluster) -> None:
     service = "kubernetes.default.svc"
     names = ("localhost", "kubernetes", "kubernetes.default", service, f"{service}.cluster.local")
     addresses = ("127.0.0.1", cluster.control, cluster.first_service)
-    _signed(cluster.pki, "apiserver", "/CN=kube-apiserver", addresses, names)
-    _signed(cluster.pki, "front-proxy-client", "/CN=front-proxy-client", authority="front-proxy-ca")
-    _signed(
-        cluster.pki, "apiserver-kubelet-client", "/O=system:masters/CN=apiserver-kubelet-client"
-    )
+    signed(cluster.pki, "apiserver", "/CN=kube-apiserver", addresses, names)
+    signed(cluster.pki, "front-proxy-client", "/CN=front-proxy-client", authority="front-proxy-ca")
+    signed(cluster.pki, "apiserver-kubelet-client", "/O=system:masters/CN=apiserver-kubelet-client")
     users = {
         "admin": "/O=system:masters/CN=admin",
         "controller-manager": "/CN=system:kube-controller-manager",
@@ -33,7 +31,7 @@ def make(cluster: Cluster) -> None:
         "proxy": "/CN=system:kube-proxy",
     }
     for node in cluster.nodes:
-        _signed(
+        signed(
             cluster.pki,
             f"kubelet-server-{node.name}",
             f"/CN={node.name}",
@@ -42,7 +40,7 @@ def make(cluster: Cluster) -> None:
         )
         users[f"kubelet-{node.name}"] = f"/O=system:nodes/CN=system:node:{node.name}"
     for user, subject in users.items():
-        _signed(cluster.pki, user, subject)
+        signed(cluster.pki, user, subject)
         _kubeconfig(cluster, user)
     run("openssl", "genrsa", "-out", cluster.pki / "sa.key", "2048")
 
@@ -54,7 +52,7 @@ def _authority(folder: Path, name: str) -> None:
     run("openssl", "req", "-x509", *EC, "-days", DAYS, "-subj", f"/CN={name}", *out, *added)
 
 
-def _signed(
+def signed(
     folder: Path,
     name: str,
     subject: str,
