@@ -53,23 +53,27 @@ def release_home(say: Any) -> Path:
 
 
 class Home:
-    """Runs ``recsys`` commands on this machine in a home, whose Valkey has a port and a password."""
+    """Runs commands on this machine in a home whose Valkey has a port and a password."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.port = folder, free_port()
 
-    def recsys(self, *arguments: str) -> str:
-        """Run a command."""
+    @property
+    def _environment(self) -> dict[str, str]:
         kept = {n: v for n, v in os.environ.items() if not n.startswith(("RECSYS_", "DAGSTER_"))}
-        chosen = {
+        return {
+            **kept,
             "RECSYS_HOME": str(self.folder),
             "RECSYS_VALKEY_PORT": str(self.port),
             "RECSYS_VALKEY_PASSWORD": PASSWORD,
         }
+
+    def recsys(self, *arguments: str) -> str:
+        """Run a command."""
         done = subprocess.run(
             [sys.executable, "-m", "recsys_assets.cli.main", *arguments],
             cwd=PROJECT_ROOT,
-            env={**kept, **chosen},
+            env=self._environment,
             capture_output=True,
             text=True,
             check=False,
@@ -86,14 +90,8 @@ class Home:
             "from recsys_assets.settings import Settings; "
             "services.up(Settings(), only=['valkey'])"
         )
-        kept = {n: v for n, v in os.environ.items() if not n.startswith(("RECSYS_", "DAGSTER_"))}
-        chosen = {
-            "RECSYS_HOME": str(self.folder),
-            "RECSYS_VALKEY_PORT": str(self.port),
-            "RECSYS_VALKEY_PASSWORD": PASSWORD,
-        }
         subprocess.run(
-            [sys.executable, "-c", code], cwd=PROJECT_ROOT, env={**kept, **chosen}, check=True
+            [sys.executable, "-c", code], cwd=PROJECT_ROOT, env=self._environment, check=True
         )
 
 

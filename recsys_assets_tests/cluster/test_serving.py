@@ -5,11 +5,13 @@ The tests of this file are steps of one walk and run in order.
 
 from __future__ import annotations
 
+import functools
 import json
+import socketserver
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import httpx
@@ -20,7 +22,7 @@ from recsys_assets_tests.cluster.shop import NAMESPACE, TAG, TOKEN, Shop
 from recsys_assets_tests.helm.test_helm import CRDS
 from tools.cluster.commands import ClusterError, wait_until
 from tools.cluster.kubernetes_api import NAMESPACE as CONTAINERD_NAMESPACE
-from tools.cluster.kubernetes_api import apply, get, kubectl
+from tools.cluster.kubernetes_api import apply, get, kubectl, kubectl_command
 
 CHARTS = ("recsys-base", "recsys-karpenter", "recsys-triton", "recsys-gateway")
 STEP = {"recsys/role": "step"}
@@ -36,9 +38,8 @@ def after_the_last(request: pytest.FixtureRequest) -> None:
         pytest.skip(f"the walk ended at: {failed}")
 
 
-def essential(function):  # type: ignore[no-untyped-def]
+def essential(function: Callable[..., None]) -> Callable[..., None]:
     """Mark a step without which the next ones make no sense."""
-    import functools
 
     @functools.wraps(function)
     def tried(*arguments: object, **named: object) -> None:
@@ -310,13 +311,8 @@ def test_the_policy_of_the_gateway_is_open_and_shut(shop: Shop, probes: dict) ->
 
 
 def test_the_ways_out_are_open_and_shut(shop: Shop, probes: dict) -> None:
-    import socketserver
-
-    class Quiet(socketserver.BaseRequestHandler):
-        def handle(self) -> None:
-            pass
-
-    with socketserver.ThreadingTCPServer((shop.cluster.host, 9999), Quiet) as server:
+    address = (shop.cluster.host, 9999)
+    with socketserver.ThreadingTCPServer(address, socketserver.BaseRequestHandler) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
         found = judged(shop, probes, HOST, shop.cluster.host)
@@ -330,7 +326,7 @@ def test_nobody_reaches_the_consumer(shop: Shop, probes: dict) -> None:
     _, consumer = probes["consumer"]
     inside = ("exec", consumer, "--", "python3", "-S", "-E", "-c", LISTEN)
     listening = subprocess.Popen(
-        [*_kubectl_command(shop), f"--namespace={NAMESPACE}", *inside],
+        [*kubectl_command(shop.cluster), f"--namespace={NAMESPACE}", *inside],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -344,12 +340,6 @@ def test_nobody_reaches_the_consumer(shop: Shop, probes: dict) -> None:
     finally:
         listening.kill()
         listening.wait()
-
-
-def _kubectl_command(shop: Shop) -> list[str]:
-    from tools.cluster.kubernetes_api import kubectl_command
-
-    return kubectl_command(shop.cluster)
 
 
 # --- upgrades ---
@@ -368,17 +358,20 @@ def test_an_upgrade_to_a_bad_tag_takes_nothing_away(shop: Shop, chart: str) -> N
 
 @pytest.mark.parametrize("chart", ["recsys-triton", "recsys-gateway"])
 def test_a_rollback_ends_the_bad_upgrade(shop: Shop, chart: str) -> None:
-    components = ["triton"] if chart == "recsys-triton" else ["gateway", "consumer"]
     shop.helm("rollback", chart, "--wait", "--timeout=5m")
-    for component in components:
-        wait_until(lambda: bool(shop.ready(component)), f"a ready {component}", LIMIT, every=1)  # noqa: B023
-        wait_until(
-            lambda: {image.split(":")[-1] for image in shop.images(component)} == {TAG},  # noqa: B023
-            f"only good pods of {component}",
-            LIMIT,
-            every=1,
-        )
+    for component in ["triton"] if chart == "recsys-triton" else ["gateway", "consumer"]:
+        _wait_for_tag(shop, component, TAG)
     assert recommend(shop)["items"]
+
+
+def _wait_for_tag(shop: Shop, component: str, tag: str) -> None:
+    """Wait until all pods of a component have a tag and one of them is ready."""
+
+    def settled() -> bool:
+        tags = {image.rpartition(":")[2] for image in shop.images(component)}
+        return tags == {tag} and bool(shop.ready(component))
+
+    wait_until(settled, f"{component} with the tag {tag}", LIMIT, every=1)
 
 
 def test_an_upgrade_to_a_good_tag_and_its_rollback_answer_all_the_time(shop: Shop) -> None:
@@ -389,8 +382,8 @@ def test_an_upgrade_to_a_good_tag_and_its_rollback_answer_all_the_time(shop: Sho
     image = {**shop.values("recsys-gateway")["image"], "tag": "2"}
     with Traffic(shop) as traffic:
         shop.install("recsys-gateway", image=image)
-        wait_until(lambda: shop.images("gateway") == {names[1]}, "the new pods", LIMIT, every=1)
+        _wait_for_tag(shop, "gateway", "2")
         shop.helm("rollback", "recsys-gateway", "--wait", "--timeout=10m")
-        wait_until(lambda: shop.images("gateway") == {names[0]}, "the old pods", LIMIT, every=1)
+        _wait_for_tag(shop, "gateway", TAG)
     assert len(traffic.statuses) > 20
     assert set(traffic.statuses) == {200}
