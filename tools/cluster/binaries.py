@@ -21,7 +21,7 @@ from pathlib import Path
 from tools.cluster.commands import ClusterError, environment_path
 
 MODULES = Path(__file__).parent / "go"
-CACHE_VARIABLE = "RECSYS_CLUSTER_CACHE"
+CACHE_VARIABLE = "CLUSTER_CACHE"
 #: A cold build of Kubernetes took 575 s on two cores; one of many times that is stuck.
 LIMIT = 7200.0
 

@@ -15,7 +15,7 @@ from tools.cluster.commands import ClusterError, environment_path
 SLOTS = range(16)
 NAME = re.compile(r"[a-z][a-z0-9-]{0,19}")
 DEFAULT_NAME = "recsys"
-HOME_VARIABLE = "RECSYS_CLUSTER_HOME"
+HOME_VARIABLE = "CLUSTER_HOME"
 
 
 def home() -> Path:
