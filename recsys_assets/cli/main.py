@@ -19,9 +19,10 @@ from recsys_assets.cli import bench as bench  # adds its commands
 from recsys_assets.cli import bench_app
 from recsys_assets.cli import bench_learning as bench_learning  # adds its commands
 from recsys_assets.cli import drill as drill_command
+from recsys_assets.cli.cluster import PASSED_ON, cluster
 from recsys_assets.cli.ingest import ingest
 from recsys_assets.exits import run_and_leave
-from recsys_assets.settings import PROJECT_ROOT, Settings, get_settings
+from recsys_assets.settings import Settings, get_settings
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -32,6 +33,7 @@ app = typer.Typer(
 app.add_typer(bench_app.app, name="bench")
 app.add_typer(drill_command.app, name="drill")
 app.command()(ingest)
+app.command(**PASSED_ON)(cluster)
 console = Console(stderr=True)  # standard output carries answers only
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -302,22 +304,6 @@ def recommend(
             price_text(item["price"]),
         )
     Console().print(table)
-
-
-@app.command(
-    add_help_option=False,
-    context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
-)
-def cluster(context: typer.Context) -> None:
-    """Run a Kubernetes of two nodes on this machine, to try the charts on.
-
-    up, down, status, check, load, kubectl and helm; as root. It is a tool of the repository: an
-    installed package does not hold it.
-    """
-    if not (PROJECT_ROOT / "tools" / "cluster").is_dir():
-        raise typer.BadParameter(f"{PROJECT_ROOT} holds no tools/cluster: run it in a checkout")
-    os.chdir(PROJECT_ROOT)
-    os.execv(sys.executable, [sys.executable, "-m", "tools.cluster", *context.args])
 
 
 @app.command()
