@@ -139,6 +139,6 @@ def images(cluster: Cluster, s3: outside.S3) -> dict[str, Built]:
 
 
 @pytest.fixture(scope="session")
-def shop(cluster: Cluster, volumes: Path, beside: Home, images: dict[str, Built]) -> Shop:
+def shop(volumes: Path, cluster: Cluster, beside: Home, images: dict[str, Built]) -> Shop:
     """Return the shop, of which nothing is installed yet."""
     return Shop(cluster, volumes, TAG)

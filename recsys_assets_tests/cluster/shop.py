@@ -17,7 +17,7 @@ from recsys_assets_tests.cluster.outside import BUCKET, REGION, VALKEY_PORT
 from recsys_assets_tests.conftest import free_port
 from tools.cluster import helm_program
 from tools.cluster.binaries import cache, locked
-from tools.cluster.commands import ClusterError, run
+from tools.cluster.commands import ClusterError, run, without_proxies
 from tools.cluster.images.layers import content_key, key_of
 from tools.cluster.kubernetes_api import apply, get, kubectl
 from tools.cluster.layout import Cluster
@@ -186,7 +186,8 @@ class Shop:
         """Run helm in the namespace."""
         config = f"--kubeconfig={self.cluster.kubeconfig()}"
         namespace = f"--namespace={NAMESPACE}"
-        return run(helm_program.helm(), *arguments, config, namespace, limit=limit)
+        command = [helm_program.helm(), *arguments, config, namespace]
+        return run(*command, limit=limit, environment=without_proxies())
 
     def install(self, chart: str, *options: str, **changed: Any) -> str:
         """Install or upgrade a chart and wait until its pods are ready."""

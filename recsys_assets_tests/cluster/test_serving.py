@@ -27,6 +27,7 @@ from tools.cluster.kubernetes_api import apply, get, kubectl, kubectl_command
 CHARTS = ("recsys-base", "recsys-karpenter", "recsys-triton", "recsys-gateway")
 STEP = {"recsys/role": "step"}
 BAD_TAG = "no-such-tag"
+BODY = {"user_id": "1", "top_k": 5}
 LIMIT = 600.0
 
 
@@ -58,6 +59,7 @@ def recommend(shop: Shop, user: str = "1") -> dict:
         f"http://{shop.address('gateway')}:8080/recommend",
         json={"user_id": user, "top_k": 10},
         timeout=30,
+        trust_env=False,
     )
     assert answer.status_code == 200, answer.text
     return answer.json()
@@ -74,6 +76,7 @@ class Traffic:
     def __enter__(self) -> Traffic:
         service = get(self.shop.cluster, "service/recsys-gateway", f"--namespace={NAMESPACE}")
         self._url = f"http://{service['spec']['clusterIP']}/recommend"
+        self._client = httpx.Client(timeout=15, trust_env=False)
         self._thread = threading.Thread(target=self._ask)
         self._thread.start()
         return self
@@ -81,8 +84,7 @@ class Traffic:
     def _ask(self) -> None:
         while not self._end.is_set():
             try:
-                answer = httpx.post(self._url, json={"user_id": "1", "top_k": 5}, timeout=15)
-                self.statuses.append(answer.status_code)
+                self.statuses.append(self._client.post(self._url, json=BODY).status_code)
             except httpx.HTTPError:
                 self.statuses.append(0)
             time.sleep(0.2)
@@ -188,6 +190,7 @@ def test_an_event_reaches_the_landing_zone(shop: Shop) -> None:
         json={"user_id": "1", "item_id": item, "event_type": "View", "event_id": "of-the-test"},
         headers={"Authorization": f"Bearer {TOKEN}"},
         timeout=30,
+        trust_env=False,
     )
     assert sent.status_code in (200, 202), sent.text
     landing = shop.volumes / "recsys-shared/home/landing"

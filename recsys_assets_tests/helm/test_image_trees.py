@@ -102,10 +102,11 @@ def test_the_platform_image_imports_what_its_pods_start(
     modules = commands(rendered)
     assert modules == {
         "recsys_assets.serving.gateway",
+        "recsys_assets.serving.gateway.app",
         "recsys_assets.serving.events.consumer",
         "recsys_assets.serving.events.consumer_probe",
     }
-    modules = {*modules, "recsys_assets.serving.gateway.app", "recsys_assets.cli.main"}
+    modules = {*modules, "recsys_assets.cli.main"}
     python = PROJECT_ROOT / ".venvs" / "platform" / "bin" / "python"
     loaded = json.loads(run(platform, python, IMPORTS, json.dumps(sorted(modules))))
     assert loaded and all(Path(file).is_relative_to(platform) for file in loaded)

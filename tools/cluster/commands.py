@@ -6,7 +6,7 @@ import contextlib
 import os
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 
@@ -14,8 +14,26 @@ class ClusterError(RuntimeError):
     """The cluster cannot do what was asked; the message names the cause and the remedy."""
 
 
-def run(*arguments: str | Path, limit: float = 300.0, given: str | None = None) -> str:
+def without_proxies() -> dict[str, str]:
+    """Return this process's environment without proxies, which know no address of a cluster."""
+    return {
+        name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")
+    }
+
+
+def run(
+    *arguments: str | Path,
+    limit: float = 300.0,
+    given: str | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> str:
     """Run a program and return its standard output.
+
+    Args:
+        arguments: the command line.
+        limit: seconds.
+        given: its standard input.
+        environment: of the program; None: this process's.
 
     Raises:
         ClusterError: it failed or took longer than ``limit`` seconds.
@@ -24,7 +42,13 @@ def run(*arguments: str | Path, limit: float = 300.0, given: str | None = None) 
     shown = " ".join(command)[:300]
     try:
         done = subprocess.run(
-            command, input=given, capture_output=True, text=True, check=False, timeout=limit
+            command,
+            input=given,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=limit,
         )
     except FileNotFoundError as error:
         raise ClusterError(f"{shown}: {error}") from error

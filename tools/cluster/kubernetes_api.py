@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tools.cluster.binaries import KUBERNETES
-from tools.cluster.commands import ClusterError, run
+from tools.cluster.commands import ClusterError, run, without_proxies
 from tools.cluster.layout import Cluster, Node
 
 #: Where containerd keeps the images of pods.
@@ -29,7 +29,8 @@ def kubectl(
     Raises:
         ClusterError: it failed; the message holds its words.
     """
-    return run(*kubectl_command(cluster), *arguments, given=given, limit=limit)
+    command = [*kubectl_command(cluster), *arguments]
+    return run(*command, given=given, limit=limit, environment=without_proxies())
 
 
 def get(cluster: Cluster, *arguments: str) -> dict[str, Any]:

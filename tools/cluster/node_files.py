@@ -55,7 +55,7 @@ def _containerd(cluster: Cluster, node: Node) -> str:
     cri = 'plugins."io.containerd.grpc.v1.cri"'
     return f"""version = 2
 root = "{folder}/containerd"
-state = "/run/recsys-containerd-{node.name}"
+state = "/run/containerd/{node.name}"
 [grpc]
   address = "{cluster.socket(node)}"
 [{cri}]

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import FrameType
 
 from tools.cluster import private_network
-from tools.cluster.commands import run
+from tools.cluster.commands import run, without_proxies
 from tools.cluster.components import Component, components
 from tools.cluster.kubernetes_api import answers
 from tools.cluster.layout import Cluster
@@ -106,6 +106,7 @@ class Supervisor:
         with (self._cluster.logs / f"{part.name}.log").open("ab") as log:
             self._running[part.name] = subprocess.Popen(
                 [*private_network.in_namespace(part.node), *part.command],
+                env=without_proxies(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
