@@ -206,8 +206,7 @@ def fine_tune(day: Annotated[str, typer.Argument(help="The new day, ISO (2026-11
     """
     from recsys_assets.operations import jobs
 
-    settings = configured()
-    jobs.run_jobs(settings, [("fine_tune", day)])
+    jobs.run_jobs(configured(), [("fine_tune", day)])
 
 
 @app.command()

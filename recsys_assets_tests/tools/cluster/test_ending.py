@@ -72,15 +72,32 @@ def put_a_process_in(cluster: Cluster, node: Node) -> None:
         (pod / "cgroup.procs").write_text(str(process))
 
 
+def outside() -> dict[str, object]:
+    """Return what a kubelet or containerd would change on the machine."""
+    folders = (
+        "/run",
+        "/run/containerd",
+        "/var/lib",
+        "/var/lib/cni",
+        "/var/log",
+        "/var/lib/kubelet",
+    )
+    settings = ("vm/overcommit_memory", "kernel/panic", "kernel/panic_on_oops")
+    return {
+        **{name: Path("/proc/sys", name).read_text() for name in settings},
+        **{name: sorted(os.listdir(name)) for name in folders if Path(name).is_dir()},
+    }
+
+
 def test_down_leaves_nothing(scripted: Path) -> None:
-    settings = {name: Path("/proc/sys", name).read_text() for name in ("vm/overcommit_memory",)}
+    before = outside()
     cluster = lifecycle.up("one", quiet)
     assert set(left(cluster)) == {"processes", "interfaces", "routes", "cgroups", "folders"}
     put_a_process_in(cluster, cluster.nodes[0])
     assert lifecycle.down("one", quiet)
     assert left(cluster) == {}
     assert not scripted.exists()
-    assert {name: Path("/proc/sys", name).read_text() for name in settings} == settings
+    assert outside() == before
     assert not lifecycle.down("one", quiet)
 
 
