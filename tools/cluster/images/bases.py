@@ -142,9 +142,9 @@ def triton(packages: tuple[str, ...], environment: Path) -> Base:
 
     def fill(tree: Path) -> None:
         to = tree / TRITON
-        for part in ("bin", "lib", "caches"):
-            if (wheel / part).is_dir():
-                shutil.copytree(wheel / part, to / part)
+        for part in ("bin", "caches"):
+            shutil.copytree(wheel / part, to / part)
+        shutil.copytree(site / "nvidia_pytriton.libs", to / "lib")
         backend = to / "backends/python"
         backend.mkdir(parents=True)
         for name in ("libtriton_python.so", "triton_python_backend_utils.py"):
@@ -152,14 +152,10 @@ def triton(packages: tuple[str, ...], environment: Path) -> Base:
         stub = wheel / "python_backend_stubs" / version / "triton_python_backend_stub"
         shutil.copyfile(stub, backend / stub.name)
         (backend / stub.name).chmod(0o755)
-        shutil.copytree(site / "nvidia_pytriton.libs", to / "libs")
 
     (stamp,) = site.glob("nvidia_pytriton-*.dist-info")
-    layer = kept(key_of("triton", below.layers[-1].key, stamp.name, "1"), fill)
-    paths = {
-        "PATH": f"/{TRITON}/bin:{PATH}",
-        "LD_LIBRARY_PATH": f"/{TRITON}/lib:/{TRITON}/libs:/usr/local/lib",
-    }
+    layer = kept(key_of("triton", below.layers[-1].key, stamp.name), fill)
+    paths = {"PATH": f"/{TRITON}/bin:{PATH}", "LD_LIBRARY_PATH": f"/{TRITON}/lib"}
     return Base((*below.layers, layer), Config(environment=paths))
 
 
