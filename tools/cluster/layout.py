@@ -89,6 +89,11 @@ class Cluster:
         return f"10.250.{self.slot}.2"
 
     @property
+    def switch(self) -> str:
+        """Return the address from which the supervisor asks the API server."""
+        return f"10.250.{self.slot}.254"
+
+    @property
     def url(self) -> str:
         """Return the address of the API."""
         return f"https://{self.control}:6443"

@@ -30,6 +30,7 @@ def make_inside(cluster: Cluster) -> None:
     """Make the switch and the nodes' namespaces; call it as the supervisor."""
     run("ip", "link", "set", "lo", "up")
     run("ip", "link", "add", BRIDGE, "type", "bridge")
+    run("ip", "address", "add", f"{cluster.switch}/24", "dev", BRIDGE)
     run("ip", "link", "set", BRIDGE, "up")
     wait_until(lambda: _exists(UPLINK), "the host's link", 30.0)
     run("ip", "link", "set", UPLINK, "master", BRIDGE, "up")
