@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from recsys_assets_tests.cluster import outside
-from recsys_assets_tests.cluster.shop import Home, Shop, release_home
+from recsys_assets_tests.cluster.shop import TAG, Home, Shop, release_home
 from tools.cluster import binaries, lifecycle
 from tools.cluster.images.build import Built, build
 from tools.cluster.images.layers import kept, key_of
@@ -20,7 +20,7 @@ from tools.cluster.layout import Cluster
 from tools.cluster.obstacles import obstacles
 
 FOLDER = Path(__file__).parent
-NAME, TAG = "recsys-test", "1"
+NAME = "recsys-test"
 BEGIN = time.monotonic()
 LINES: list[str] = []
 

@@ -23,6 +23,7 @@ from tools.cluster.kubernetes_api import apply, get, kubectl
 from tools.cluster.layout import Cluster
 
 NAMESPACE = "shop"
+TAG = "1"
 PASSWORD, TOKEN = "of-the-valkey", "of-the-gateway"
 USER = 10_001
 CHARTS = PROJECT_ROOT / "helm"
