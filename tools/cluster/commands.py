@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 
+PR_SET_PDEATHSIG = 1
+
+
 class ClusterError(RuntimeError):
     """The cluster cannot do what was asked; the message names the cause and the remedy."""
+
+
+def die_with_parent() -> None:
+    """Let the kernel kill this process when its parent ends; for a new process before its program."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def without_proxies() -> dict[str, str]:

@@ -7,7 +7,6 @@ end too, and the next command of any cluster removes what is left.
 
 from __future__ import annotations
 
-import ctypes
 import fcntl
 import os
 import signal
@@ -19,10 +18,9 @@ from types import FrameType
 from typing import IO
 
 from tools.cluster import cgroups, private_network
-from tools.cluster.commands import remove_tree, wait_until
+from tools.cluster.commands import die_with_parent, remove_tree, wait_until
 from tools.cluster.layout import Cluster
 
-PR_SET_PDEATHSIG = 1
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -59,10 +57,6 @@ def clean(cluster: Cluster, *, with_folder: bool = True) -> None:
             remove_tree(cluster.folder.parent)
 
 
-def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
 def _start_supervisor(cluster: Cluster, log: IO[bytes]) -> subprocess.Popen[bytes]:
     own = ("--mount", "--pid", "--net", "--mount-proc", "--propagation", "private")
     program = [sys.executable, "-m", "tools.cluster.supervisor", cluster.name, str(cluster.slot)]
@@ -72,7 +66,7 @@ def _start_supervisor(cluster: Cluster, log: IO[bytes]) -> subprocess.Popen[byte
         stdin=subprocess.DEVNULL,
         stdout=log,
         stderr=subprocess.STDOUT,
-        preexec_fn=_die_with_parent,
+        preexec_fn=die_with_parent,
     )
 
 

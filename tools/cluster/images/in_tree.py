@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tools.cluster.commands import ClusterError
+from tools.cluster.commands import ClusterError, die_with_parent
 from tools.cluster.images.layers import Kept
 from tools.cluster.images.oci import PATH
 
@@ -59,6 +59,7 @@ def in_tree(
             *("sh", "-c", script, "sh", lower, upper, work, environment, DOUBLES, folder, command),
         ],
         env={**given, "LC_ALL": "C.UTF-8"},
+        preexec_fn=die_with_parent,  # a killed build must not go on
         capture_output=True,
         text=True,
         check=False,
