@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-
 PR_SET_PDEATHSIG = 1
 
 
@@ -20,7 +19,7 @@ class ClusterError(RuntimeError):
 
 
 def die_with_parent() -> None:
-    """Let the kernel kill this process when its parent ends; for a new process before its program."""
+    """Let the kernel kill this process when its parent ends; call it before a new program."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
