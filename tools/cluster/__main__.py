@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from tools.cluster import lifecycle
@@ -50,9 +51,21 @@ def parser() -> argparse.ArgumentParser:
             one.add_argument("--name", default=DEFAULT_NAME, help=f"default: {DEFAULT_NAME}")
         if name == "load":
             one.add_argument("images", nargs="+", type=Path)
-        if name in ("kubectl", "helm"):
-            one.add_argument("arguments", nargs=argparse.REMAINDER)
     return made
+
+
+def parsed(arguments: Sequence[str]) -> argparse.Namespace:
+    """Parse a command line; what follows kubectl or helm is theirs, options included.
+
+    >>> parsed(["kubectl", "--name", "other", "-n", "shop", "get", "pods"]).arguments
+    ['-n', 'shop', 'get', 'pods']
+    """
+    if arguments[:1] not in (["kubectl"], ["helm"]):
+        return parser().parse_args(arguments)
+    own = 3 if arguments[1:2] == ["--name"] else 1
+    given = parser().parse_args(arguments[:own])
+    given.arguments = list(arguments[own:])
+    return given
 
 
 def act(given: argparse.Namespace) -> int:
@@ -86,7 +99,7 @@ def act(given: argparse.Namespace) -> int:
 def main() -> int:
     """Run the command line."""
     try:
-        return act(parser().parse_args())
+        return act(parsed(sys.argv[1:]))
     except ClusterError as error:
         print(f"cluster: {error}", file=sys.stderr)
         return 1
