@@ -78,6 +78,6 @@ def load(cluster: Cluster, image: Path, nodes: Iterable[Node] | None = None) -> 
             "images",
             "import",
             image,
-            limit=600,
+            limit=3600,
         )
     return time.monotonic() - begin
