@@ -109,7 +109,7 @@ def remove_tree(folder: Path, limit: float = 20.0) -> None:
     end = time.monotonic() + limit
     while folder.exists():
         with contextlib.suppress(ClusterError):
-            run("rm", "-rf", "--one-file-system", folder)
+            run("rm", "-rf", "--one-file-system", folder, limit=900.0)
         if folder.exists() and time.monotonic() > end:
             raise ClusterError(f"{folder} cannot be deleted: does a process write there?")
 

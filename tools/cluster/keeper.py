@@ -52,7 +52,10 @@ def clean(cluster: Cluster, *, with_folder: bool = True) -> None:
             if folder.is_dir() and not any(folder.iterdir()) and not folder.is_mount():
                 folder.rmdir()
     if with_folder:
-        remove_tree(cluster.folder)
+        for path in sorted(cluster.folder.iterdir()):
+            if path not in (cluster.record, cluster.lock):
+                remove_tree(path)
+        remove_tree(cluster.folder)  # the record last: whoever is killed before is swept later
         if cluster.folder.parent.is_dir() and not any(cluster.folder.parent.glob("*/")):
             remove_tree(cluster.folder.parent)
 

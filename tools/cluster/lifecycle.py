@@ -23,8 +23,8 @@ from tools.cluster.obstacles import obstacles
 MANIFESTS = Path(__file__).parent / "manifests"
 #: Seconds for each wait of the start; an idle machine of two cores needs 9 for all of them.
 LIMIT = 180.0
-#: Seconds until a keeper that was told to end is killed.
-GRACE = 90.0
+#: Seconds until a keeper that was told to end is killed; it deletes gigabytes of images.
+GRACE = 600.0
 
 
 @contextmanager
