@@ -6,9 +6,12 @@ SHELL := /bin/bash
 export UV_LINK_MODE ?= hardlink
 
 PLATFORM := .venvs/platform/bin
-CODE := recsys_assets recsys_assets_tests feature_repo triton_repo scripts
-DOCTESTED := recsys_assets/lib recsys_assets/serving $(wildcard recsys_assets/*.py)
+CODE := recsys_assets recsys_assets_tests feature_repo triton_repo scripts tools
+DOCTESTED := recsys_assets/lib recsys_assets/serving tools $(wildcard recsys_assets/*.py)
 CATALOGUE ?=
+# of tools/cluster, which needs no set-up
+CLUSTER := $(or $(wildcard $(PLATFORM)/python),python3) -m tools.cluster
+NAME ?= recsys
 
 # text files are UTF-8, whatever the machine's language
 export PYTHONUTF8 := 1
@@ -16,10 +19,10 @@ export PYTHONUTF8 := 1
 unexport PYTHONDONTWRITEBYTECODE
 PYTEST := $(PLATFORM)/python -m pytest -n 2
 
-.PHONY: help setup peers demo stop static check test test-clock bench lint map locks clean
+.PHONY: help setup peers demo stop static check test test-clock cluster cluster-down cluster-test bench lint map locks clean
 
 help:  ## this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
 
 setup:  ## the three environments from their locks (seconds when nothing changed); TORCH=cpu: the small build of torch
 	@bash scripts/setup.sh
@@ -49,6 +52,15 @@ test: setup  ## every test: units, definitions and walls, real servers and train
 
 test-clock: setup  ## the tests that know time, at other dates, in other zones and languages (needs a C compiler)
 	@$(PLATFORM)/python -m recsys_assets_tests.clock.run
+
+cluster:  ## a Kubernetes of two nodes on this machine, as root, without a container engine (NAME=recsys)
+	@$(CLUSTER) up --name "$(NAME)"
+
+cluster-down:  ## end the cluster and remove everything of it (NAME=recsys)
+	@$(CLUSTER) down --name "$(NAME)"
+
+cluster-test: setup  ## the charts with the project's own images on a cluster, as root: a line per scenario
+	@$(PLATFORM)/python -m pytest -q -p no:xdist recsys_assets_tests/cluster
 
 bench: setup  ## data (SCALE=seed), training and the served release, each beside its comparison: tables, and JSON under RECSYS_HOME/bench
 	@$(PLATFORM)/recsys bench data --scale "$(or $(SCALE),seed)"

@@ -19,6 +19,7 @@ from recsys_assets.cli import bench as bench  # adds its commands
 from recsys_assets.cli import bench_app
 from recsys_assets.cli import bench_learning as bench_learning  # adds its commands
 from recsys_assets.cli import drill as drill_command
+from recsys_assets.cli.cluster import PASSED_ON, cluster
 from recsys_assets.cli.ingest import ingest
 from recsys_assets.exits import run_and_leave
 from recsys_assets.settings import Settings, get_settings
@@ -32,6 +33,7 @@ app = typer.Typer(
 app.add_typer(bench_app.app, name="bench")
 app.add_typer(drill_command.app, name="drill")
 app.command()(ingest)
+app.command(**PASSED_ON)(cluster)
 console = Console(stderr=True)  # standard output carries answers only
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -204,8 +206,7 @@ def fine_tune(day: Annotated[str, typer.Argument(help="The new day, ISO (2026-11
     """
     from recsys_assets.operations import jobs
 
-    settings = configured()
-    jobs.run_jobs(settings, [("fine_tune", day)])
+    jobs.run_jobs(configured(), [("fine_tune", day)])
 
 
 @app.command()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,8 +17,9 @@ from moto.server import ThreadedMotoServer
 
 from recsys_assets.settings import PROJECT_ROOT, Settings
 from recsys_assets_tests.helm.test_images import closure
+from tools.cluster.images.build import read
+from tools.cluster.images.dockerfile import copy
 
-IMAGES = PROJECT_ROOT / "helm" / "images"
 #: Import modules by name; print the files of those that were loaded from this project.
 IMPORTS = """
 import importlib, json, sys
@@ -41,23 +41,9 @@ print(open_store(get_settings(), online_only=True).registry.list_entities("recsy
 
 def assemble(image: str, target: Path) -> Path:
     """Copy what the COPY lines of an image's Dockerfile name; return the folder."""
-    for line in re.findall(
-        r"^COPY (.+)$", (IMAGES / f"{image}.Dockerfile").read_text(), re.MULTILINE
-    ):
-        *sources, to = line.split()
-        for source in sources:
-            path = PROJECT_ROOT / source
-            if path.is_dir():
-                shutil.copytree(
-                    path,
-                    target / to,
-                    dirs_exist_ok=True,
-                    ignore=shutil.ignore_patterns("__pycache__"),
-                )
-            else:
-                folder = target / to if to.endswith("/") else (target / to).parent
-                folder.mkdir(parents=True, exist_ok=True)
-                shutil.copy(path, folder)
+    for instruction in read(image):
+        if instruction.name == "COPY":
+            copy(instruction, PROJECT_ROOT, target)
     return target
 
 
@@ -116,10 +102,11 @@ def test_the_platform_image_imports_what_its_pods_start(
     modules = commands(rendered)
     assert modules == {
         "recsys_assets.serving.gateway",
+        "recsys_assets.serving.gateway.app",
         "recsys_assets.serving.events.consumer",
         "recsys_assets.serving.events.consumer_probe",
     }
-    modules = {*modules, "recsys_assets.serving.gateway.app", "recsys_assets.cli.main"}
+    modules = {*modules, "recsys_assets.cli.main"}
     python = PROJECT_ROOT / ".venvs" / "platform" / "bin" / "python"
     loaded = json.loads(run(platform, python, IMPORTS, json.dumps(sorted(modules))))
     assert loaded and all(Path(file).is_relative_to(platform) for file in loaded)

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import ast
-import re
 from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
 from recsys_assets.settings import PROJECT_ROOT
+from tools.cluster.images.build import read
 
 
 def copied(image: str) -> list[str]:
     """Paths below the repository's root that a Dockerfile copies."""
-    lines = re.findall(
-        r"^COPY (.+)$",
-        (PROJECT_ROOT / "helm" / "images" / f"{image}.Dockerfile").read_text(),
-        re.MULTILINE,
-    )
-    return [path for line in lines for path in line.split()[:-1]]
+    return [path for one in read(image) if one.name == "COPY" for path in one.words[:-1]]
 
 
 def imported(path: Path) -> set[Path]:

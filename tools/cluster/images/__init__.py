@@ -1,0 +1,1 @@
+"""Make OCI images without a container engine."""
