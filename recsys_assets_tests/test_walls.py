@@ -101,7 +101,7 @@ def test_no_two_classes_share_a_name() -> None:
 
 
 #: Tests of the whole: they have no module of their own.
-OF_THE_WHOLE = {"survival", "helm", "clock", "test_end_to_end.py", "test_walls.py"}
+OF_THE_WHOLE = {"survival", "helm", "clock", "cluster", "test_end_to_end.py", "test_walls.py"}
 
 
 def test_a_test_lies_at_the_path_of_what_it_tests() -> None:
@@ -114,7 +114,7 @@ def test_a_test_lies_at_the_path_of_what_it_tests() -> None:
             continue
         root = (
             PROJECT_ROOT
-            if relative.parts[0] in ("scripts", "feature_repo", "triton_repo")
+            if relative.parts[0] in ("scripts", "feature_repo", "triton_repo", "tools")
             else PACKAGE
         )
         folder = root / relative.parent
