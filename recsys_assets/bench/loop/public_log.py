@@ -136,6 +136,7 @@ def as_answers(rows: pl.DataFrame, day: str) -> tuple[pl.DataFrame, pl.DataFrame
         reasons=pl.lit([], pl.List(pl.String)),
         arrived=pl.lit(at + 1),
         features=None,
+        arm=None,
     ).select(pl.col(name).cast(kind) for name, kind in SCHEMA.items())
     clicks = (
         ordered.filter(pl.col(c.CLICK) == 1)

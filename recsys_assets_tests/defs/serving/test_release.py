@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from datetime import date, timedelta
+from pathlib import Path
 from types import SimpleNamespace
 
 import dagster as dg
@@ -47,11 +48,12 @@ MODELS = {"query_tower.onnx": "retrieval/two_tower", "dlrm.onnx": "ranking/dlrm"
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     """Return a home with a simulated window."""
-    settings = Settings(
-        home=tmp_path_factory.mktemp("release"),
-        start_day=partitions.calendar_start(get_settings()),
-        seed=5,
-    )
+    return made_home(tmp_path_factory.mktemp("release"))
+
+
+def made_home(folder: Path, dismissals: int = 0) -> SimpleNamespace:
+    """Return a home with a simulated window; ``dismissals`` are added to each day."""
+    settings = Settings(home=folder, start_day=partitions.calendar_start(get_settings()), seed=5)
 
     class HomePlatform(Platform):
         @property
@@ -61,12 +63,12 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     # fewer items than recall@100 of a slice is judged for: new visitors' is about popularity's own
     # here, above it on some dates
     scale = shop.Scale("release", 300, 290, 3_000)
-    small_window.write_window(settings, AS_OF, scale, dismissals=DISMISSALS)
+    small_window.write_window(settings, AS_OF, scale, dismissals=dismissals)
     overlapping = {
         day: small_window.ArtifactStore(settings.artifacts).current("features/interactions", day)
         for day in partitions.window_days(AS_OF)
     }
-    store = small_window.write_window(settings, NEXT, scale, dismissals=DISMISSALS)
+    store = small_window.write_window(settings, NEXT, scale, dismissals=dismissals)
     for artifact in overlapping.values():  # the later window's first day has no day before it
         store.reuse(artifact)
     landing = settings.home / "landing"
@@ -269,22 +271,24 @@ def test_a_random_release_is_built_blocked_and_says_why(home: SimpleNamespace, h
     trained(home, "honest")
 
 
-def test_a_dismissal_that_is_not_written_is_a_difference(
-    home: SimpleNamespace, honest, monkeypatch
-) -> None:
+def test_a_dismissal_that_is_not_written_is_a_difference(tmp_path: Path, monkeypatch) -> None:
     """The evaluation hides dismissed items, so serving must have them."""
     from recsys_assets.operations import past_state
     from recsys_assets.operations.served_check import check_served
 
+    home = made_home(tmp_path, DISMISSALS)
+    trained(home, "honest")
+    _, release, checks = released(home)
     asked = Queries.read(home.store.current("evaluation/queries", AS_OF))
     assert asked.later is not None and len(asked.later.items) > 50
+    assert checks["served_as_evaluated"].passed
 
     class Forgetful(past_state.VisitorState):
         def apply(self, entries, now):
             return super().apply([e for e in entries if e[1].event_type != c.DISMISS], now)
 
     monkeypatch.setattr(past_state, "VisitorState", Forgetful)
-    found = check_served(home.settings, honest[1].number, sample=60, say=print)
+    found = check_served(home.settings, release.number, sample=60, say=print)
     assert not found["passed"] and found["causes"]["different"] > 0, found["causes"]
 
 

@@ -130,6 +130,7 @@ def withhold_of(tmp_path: Path, first_days: dict[str, int], seed: int) -> pl.Dat
             c.ITEM_ID: list(first_days) * 2,
             c.TIMESTAMP: [start + day * 86_400 + 5 for day in first_days.values()]
             + [start + 900_000] * len(first_days),
+            c.EVENT_TYPE: c.VIEW,
         }
     )
     log = publish(store, "log", lambda path: frame.write_parquet(path / "interactions.parquet"))
