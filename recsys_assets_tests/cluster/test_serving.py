@@ -176,7 +176,7 @@ def _wait_for_pod(shop: Shop, name: str) -> str:
 def test_the_first_recommendation_over_http(shop: Shop) -> None:
     answer = recommend(shop)
     assert len(answer["items"]) == 10
-    assert answer["release"] == 1
+    assert answer["release"]["ranker"] >= 1
     assert not answer["degraded"], answer["degraded"]
     releases = json.loads(shop.helm("list", "--output=json"))
     first = min(one["updated"] for one in releases)
