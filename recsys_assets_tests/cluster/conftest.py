@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from recsys_assets_tests.cluster import outside
+from recsys_assets_tests.cluster.scripted_clusters import scripted as scripted
 from recsys_assets_tests.cluster.shop import TAG, Home, Shop, release_home
 from tools.cluster import binaries, lifecycle
 from tools.cluster.images.build import Built, build
