@@ -12,11 +12,11 @@ import boto3
 import polars as pl
 import pytest
 import s3fs
-from moto.server import ThreadedMotoServer
 
 from recsys_assets.artifacts import ArtifactCorrupt, ArtifactError, ArtifactMissing, ArtifactStore
 from recsys_assets.manifests import library_versions
 from recsys_assets.orchestration.reporting import metadata_of
+from recsys_assets_tests.support.moto_server import client_environment, moto_server
 
 
 def write(store: ArtifactStore, text: str, partition: str | None = None, **stage):
@@ -30,24 +30,13 @@ def write(store: ArtifactStore, text: str, partition: str | None = None, **stage
 @pytest.fixture
 def remote(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     """Return a store on S3's wire protocol, served by moto."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    for name, value in {
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-        "AWS_EC2_METADATA_DISABLED": "true",
-    }.items():
-        monkeypatch.setenv(name, value)
-    boto3.client("s3").create_bucket(Bucket="recsys")
-    # an instance remembers the address of an earlier test's server
-    s3fs.S3FileSystem.clear_instance_cache()
-    yield ArtifactStore(
-        f"s3://recsys/{tmp_path.name}", cache=tmp_path / "cache"
-    )  # moto keeps objects for the whole process
-    server.stop()
+    with moto_server() as address:
+        for name, value in client_environment(address).items():
+            monkeypatch.setenv(name, value)
+        boto3.client("s3").create_bucket(Bucket="recsys")
+        # an instance remembers the address of an earlier test's server
+        s3fs.S3FileSystem.clear_instance_cache()
+        yield ArtifactStore(f"s3://recsys/{tmp_path.name}", cache=tmp_path / "cache")
 
 
 @pytest.fixture(params=["local", "s3"])

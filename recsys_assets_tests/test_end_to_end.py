@@ -8,7 +8,6 @@ run in order.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -27,7 +26,7 @@ import redis
 from recsys_assets.serving.events.events import STREAM
 from recsys_assets.settings import PROJECT_ROOT, VISITOR_DATABASE, Settings
 from recsys_assets_tests.conftest import free_port
-from recsys_assets_tests.support import browser
+from recsys_assets_tests.support import browser, commands
 from recsys_assets_tests.support.documented_calls import called, documented_calls
 
 pytestmark = [pytest.mark.e2e, pytest.mark.services, pytest.mark.training]
@@ -53,14 +52,7 @@ class Walk:
 
     def recsys(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run a `recsys` command in the home."""
-        done = subprocess.run(
-            [sys.executable, "-m", "recsys_assets.cli.main", *arguments],
-            cwd=PROJECT_ROOT,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=900,
-        )
+        done = commands.recsys(self.environment, *arguments, limit=900)
         if check:
             assert done.returncode == 0, (
                 f"recsys {' '.join(arguments)}\n{done.stdout[-3000:]}\n{done.stderr[-6000:]}"
@@ -100,17 +92,14 @@ class Walk:
 def walk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Walk]:
     """Return a walk on a new home; at the end, stop its processes."""
     home = tmp_path_factory.mktemp("a home")  # with a space, as in a user's own folders
-    environment = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("RECSYS_", "DAGSTER_"))
-    }
     # what was clicked leaves the list, whatever the clicks of so small a shop say
     chosen = {
         **{"home": str(home), "scale": "tiny", "seen_events": "any"},
         **{name: str(free_port()) for name in PORTS},
     }
-    environment |= {f"RECSYS_{name.upper()}": value for name, value in chosen.items()}
+    environment = commands.environment_with(
+        {f"RECSYS_{name.upper()}": value for name, value in chosen.items()}
+    )
     made = Walk(home, environment, Settings(**chosen))
     yield made
     made.recsys("down", check=False)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from typing import Any
 from recsys_assets.settings import PROJECT_ROOT
 from recsys_assets_tests.cluster.outside import BUCKET, REGION, VALKEY_PORT
 from recsys_assets_tests.conftest import free_port
+from recsys_assets_tests.support import commands
 from tools.cluster import helm_program
 from tools.cluster.binaries import cache, locked
 from tools.cluster.commands import ClusterError, run, without_proxies
@@ -61,25 +61,17 @@ class Home:
 
     @property
     def _environment(self) -> dict[str, str]:
-        kept = {n: v for n, v in os.environ.items() if not n.startswith(("RECSYS_", "DAGSTER_"))}
-        return {
-            **kept,
-            "RECSYS_HOME": str(self.folder),
-            "RECSYS_VALKEY_PORT": str(self.port),
-            "RECSYS_VALKEY_PASSWORD": PASSWORD,
-        }
+        return commands.environment_with(
+            {
+                "RECSYS_HOME": str(self.folder),
+                "RECSYS_VALKEY_PORT": str(self.port),
+                "RECSYS_VALKEY_PASSWORD": PASSWORD,
+            }
+        )
 
     def recsys(self, *arguments: str) -> str:
         """Run a command."""
-        done = subprocess.run(
-            [sys.executable, "-m", "recsys_assets.cli.main", *arguments],
-            cwd=PROJECT_ROOT,
-            env=self._environment,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=3600,
-        )
+        done = commands.recsys(self._environment, *arguments, limit=3600)
         if done.returncode != 0:
             raise ClusterError(f"recsys {' '.join(arguments)}: {done.stderr[-4000:]}")
         return done.stdout

@@ -13,10 +13,10 @@ from typing import Any
 import boto3
 import pytest
 import yaml
-from moto.server import ThreadedMotoServer
 
 from recsys_assets.settings import PROJECT_ROOT, Settings
 from recsys_assets_tests.helm.test_images import closure
+from recsys_assets_tests.support.moto_server import KEYS, moto_server
 from tools.cluster.images.build import read
 from tools.cluster.images.dockerfile import copy
 
@@ -125,31 +125,26 @@ def registry() -> Iterator[dict[str, str]]:
     """Return the environment of a serving pod whose Feast registry lies on S3."""
     from feast.protos.feast.core.Registry_pb2 import Registry
 
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    address = f"http://{host}:{port}"
-    keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
-    client = boto3.client("s3", region_name="us-east-1", endpoint_url=address, **keys)
-    client.create_bucket(Bucket="serving-image")
-    content = Registry(registry_schema_version="1", version_id="1")
-    client.put_object(
-        Bucket="serving-image", Key="feast/registry.db", Body=content.SerializeToString()
-    )
-    yield {
-        **{name.upper(): value for name, value in keys.items()},
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_EC2_METADATA_DISABLED": "true",
-        "FEAST_S3_ENDPOINT_URL": address,
-        "RECSYS_TARGET": "aws",
-        "RECSYS_AWS_REGION": "us-east-1",
-        "RECSYS_FEAST_REGISTRY": "s3://serving-image/feast/registry.db",
-        "RECSYS_FEAST_OFFLINE_URI": "s3://serving-image/feast/offline",
-        "RECSYS_ATHENA_STAGING_URI": "s3://serving-image/athena",
-        "RECSYS_VALKEY_HOST": "valkey.example",
-        "RECSYS_VALKEY_PASSWORD": "of-the-test",
-    }
-    server.stop()
+    with moto_server() as address:
+        client = boto3.client("s3", region_name="us-east-1", endpoint_url=address, **KEYS)
+        client.create_bucket(Bucket="serving-image")
+        content = Registry(registry_schema_version="1", version_id="1")
+        client.put_object(
+            Bucket="serving-image", Key="feast/registry.db", Body=content.SerializeToString()
+        )
+        yield {
+            **{name.upper(): value for name, value in KEYS.items()},
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "FEAST_S3_ENDPOINT_URL": address,
+            "RECSYS_TARGET": "aws",
+            "RECSYS_AWS_REGION": "us-east-1",
+            "RECSYS_FEAST_REGISTRY": "s3://serving-image/feast/registry.db",
+            "RECSYS_FEAST_OFFLINE_URI": "s3://serving-image/feast/offline",
+            "RECSYS_ATHENA_STAGING_URI": "s3://serving-image/athena",
+            "RECSYS_VALKEY_HOST": "valkey.example",
+            "RECSYS_VALKEY_PASSWORD": "of-the-test",
+        }
 
 
 @pytest.mark.slow

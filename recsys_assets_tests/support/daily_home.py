@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 import dagster as dg
@@ -96,3 +97,15 @@ class Home:
         """Change the landed rows of a day."""
         file = self.landing(day) / "simulated.parquet"
         change(pl.read_parquet(file)).write_parquet(file)
+
+    def ticked(
+        self, schedule: dg.ScheduleDefinition, instance: dg.DagsterInstance, moment: datetime
+    ) -> list[dg.RunRequest] | str:
+        """Evaluate a schedule; return its runs, or the reason why there is none."""
+        with dg.build_schedule_context(
+            instance=instance,
+            scheduled_execution_time=moment,
+            resources={"platform": self.platform},
+        ) as context:
+            found = schedule(context)
+        return str(found.skip_message) if isinstance(found, dg.SkipReason) else found

@@ -101,7 +101,7 @@ class Steps:
 
 
 def remove_tree(folder: Path, limit: float = 20.0) -> None:
-    """Delete a folder, of which a process that is about to end may still write.
+    """Delete a folder; try again while a process that is about to end still writes there.
 
     Raises:
         ClusterError: it could not be deleted within ``limit`` seconds.

@@ -55,7 +55,8 @@ def clean(cluster: Cluster, *, with_folder: bool = True) -> None:
         for path in sorted(cluster.folder.iterdir()):
             if path not in (cluster.record, cluster.lock):
                 remove_tree(path)
-        remove_tree(cluster.folder)  # the record last: whoever is killed before is swept later
+        # the record goes last: if this process is killed before, the next command finds the rest
+        remove_tree(cluster.folder)
         if cluster.folder.parent.is_dir() and not any(cluster.folder.parent.glob("*/")):
             remove_tree(cluster.folder.parent)
 

@@ -16,6 +16,8 @@ SLOTS = range(16)
 NAME = re.compile(r"[a-z][a-z0-9-]{0,19}")
 DEFAULT_NAME = "recsys"
 HOME_VARIABLE = "CLUSTER_HOME"
+#: In the folder of a cluster: its slot.
+RECORD = "cluster.json"
 
 
 def home() -> Path:
@@ -156,7 +158,7 @@ class Cluster:
     @property
     def record(self) -> Path:
         """Return the file that says which slot the cluster has and which process keeps it."""
-        return self.folder / "cluster.json"
+        return self.folder / RECORD
 
     @property
     def lock(self) -> Path:
@@ -167,7 +169,7 @@ class Cluster:
 def recorded(name: str) -> Cluster | None:
     """Return a cluster by its folder; None where there is none of that name."""
     try:
-        slot = json.loads((home() / name / "cluster.json").read_text())["slot"]
+        slot = json.loads((home() / name / RECORD).read_text())["slot"]
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
     return Cluster(name, slot)

@@ -191,7 +191,7 @@ def down(name: str, say: Callable[[str], None] = print) -> bool:
 
 @dataclass(frozen=True)
 class Status:
-    """What `status` shows of a cluster."""
+    """Holds one line of ``recsys cluster status``."""
 
     name: str
     state: str

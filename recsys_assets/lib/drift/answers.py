@@ -42,7 +42,6 @@ TOP = 10
 RELEASE, LABEL = "release", "label"
 VISITORS_FILE, RELEASES_FILE = "visitors.parquet", "releases.parquet"
 RELEASES_FIGURE = "figures/releases.md"
-_NORMAL = 1.959964  # 97.5 % quantile
 _VISITORS = {RELEASE: pl.Int64, "measure": pl.String, UNIT: pl.String, PART: pl.Float64}
 _RELEASES = {
     RELEASE: pl.Int64,
@@ -246,9 +245,9 @@ def _line(
         "click_rate": clicks / rows.height,
     }
     for name, (one, weight) in found.items():
-        low, high = one.bounds(_NORMAL) if one.units > 1 else (None, None)
-        line |= {name: one.value, f"{name}_low": low, f"{name}_high": high}
-        line[f"{name}_weight"] = weight
+        line |= {name: one.value, f"{name}_weight": weight}
+        if (estimate := one.estimate()) is not None:
+            line |= {f"{name}_low": estimate["low"], f"{name}_high": estimate["high"]}
     if scored["probabilities"]:
         labels, scores = rows[LABEL].to_numpy(), rows[SCORE].to_numpy()
         line["calibration_error"] = calibration_error(reliability(labels, scores))

@@ -19,7 +19,7 @@ from recsys_assets.lib.landing.served_answers import ANSWER_ID, ARM
 from recsys_assets.lib.monitor.estimates import UNIT, Clustered, clustered_ratio, difference
 
 ARMS_FIGURE = "figures/arms.md"
-_LABEL, _NORMAL = "label", 1.959964  # 97.5 % quantile
+_LABEL = "label"
 
 
 class ArmFigures(TypedDict):
@@ -57,17 +57,10 @@ def arms_of(rows: pl.DataFrame) -> dict[str, ArmFigures]:
             "answers": own.height,
             "visitors": means[arm].units,
             "clicks": int(own[_LABEL].sum()),
-            "clicks_per_answer": _estimate(means[arm]),
-            "minus_first": None if len(means) == 1 else _estimate(difference(means[arm], first)),
+            "clicks_per_answer": means[arm].estimate(),
+            "minus_first": None if len(means) == 1 else difference(means[arm], first).estimate(),
         }
     return found
-
-
-def _estimate(one: Clustered) -> Estimate | None:
-    if one.units < 2:
-        return None
-    low, high = one.bounds(_NORMAL)
-    return {"value": one.value, "low": low, "high": high}
 
 
 def write_arms(arms: Mapping[str, ArmFigures], target: Path) -> None:

@@ -9,14 +9,14 @@ from typing import Any
 from recsys_assets.artifacts import Artifact
 from recsys_assets.files import write_json
 from recsys_assets.lib.drift.answers import AUC, CALIBRATION, MEASURES, NDCG, read_strata
+from recsys_assets.lib.evaluation.measures import Estimate
 from recsys_assets.lib.figures.timelines import timeline
-from recsys_assets.lib.monitor.estimates import Clustered, pooled
+from recsys_assets.lib.monitor.estimates import pooled
 from recsys_assets.lib.monitor.rolling import DEVIATIONS, Judged, Minimum, Stratum, Tolerance, judge
 
 #: Days that the figure shows, and the family's first days that may be its reference.
 SHOWN_DAYS, FIRST_DAYS = 35, 14
 QUALITY_FILE, TIMELINE_FIGURE = "quality.json", "figures/by_day.md"
-_NORMAL = 1.959964  # 97.5 % quantile
 
 
 def write_quality(
@@ -115,15 +115,11 @@ def marks_of(strata: Sequence[Stratum]) -> dict[str, str]:
     return {day: ", ".join(names) for day, names in marks.items()}
 
 
-def _of_day(strata: Sequence[Stratum], measure: str) -> dict[str, float] | None:
+def _of_day(strata: Sequence[Stratum], measure: str) -> Estimate | None:
     found = [one.estimates[measure] for one in strata if measure in one.estimates]
     if not found:
         return None
-    one: Clustered = pooled([each for each, _ in found], [weight for _, weight in found])
-    if one.units < 2:
-        return None
-    low, high = one.bounds(_NORMAL)
-    return {"value": one.value, "low": low, "high": high}
+    return pooled([each for each, _ in found], [weight for _, weight in found]).estimate()
 
 
 def tolerances(

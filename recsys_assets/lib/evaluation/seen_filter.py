@@ -34,20 +34,6 @@ def seen_pairs(
     return _had(asked, interactions, catalogue, () if rule.never else rule.events, rule.days, zone)
 
 
-def dismissed_pairs(
-    asked: pl.DataFrame,
-    interactions: Sequence[Artifact],
-    catalogue: pl.DataFrame,
-    rule: SeenRule,
-    zone: str,
-) -> pl.DataFrame:
-    """Return {query, item}: the dismissed items that are hidden from each query, once each.
-
-    The arguments are those of ``seen_pairs``.
-    """
-    return _had(asked, interactions, catalogue, (c.DISMISS,), rule.dismissed_days, zone)
-
-
 def dropped(
     asked: pl.DataFrame,
     interactions: Sequence[Artifact],
@@ -57,10 +43,12 @@ def dropped(
 ) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
     """Return ``seen_pairs``, these with the dismissed items, and ``later_dismissed``.
 
+    All are {query, item}, once each.
+
     The arguments are those of ``seen_pairs``.
     """
     seen = seen_pairs(asked, interactions, catalogue, rule, zone)
-    dismissed = dismissed_pairs(asked, interactions, catalogue, rule, zone)
+    dismissed = _had(asked, interactions, catalogue, (c.DISMISS,), rule.dismissed_days, zone)
     hidden = pl.concat([seen, dismissed]).unique().sort("query", "item")
     return seen, hidden, later_dismissed(asked, interactions, catalogue, dismissed)
 
@@ -73,13 +61,13 @@ def later_dismissed(
 ) -> pl.DataFrame:
     """Return {query, item}: the items that each query's visitor dismisses at it or after it.
 
-    Items that are hidden from the query as ``dismissed`` are left out: they can be in no list.
+    Items of ``dismissed`` are left out: they can be in no list.
 
     Args:
         asked: {query, user_id, timestamp}.
         interactions: ``raw/interactions`` up to the end of the validation days.
         catalogue: {item_id, item}.
-        dismissed: of ``dismissed_pairs``.
+        dismissed: {query, item}, those that are hidden from each query.
     """
     asks = asked.lazy().select("query", c.USER_ID, asked_at=pl.col(c.TIMESTAMP))
     return (

@@ -127,7 +127,11 @@ def _compared(table: dict[str, Any]) -> dict[str, Any]:
         "columns": [(one["Name"], one["Type"]) for one in storage.get("Columns", [])],
         "partition_keys": [(one["Name"], one["Type"]) for one in table.get("PartitionKeys", [])],
         "location": storage.get("Location"),
-        "formats": [storage.get("InputFormat"), storage.get("SerdeInfo")],
+        # Glue may add empty parameters to what it was given
+        "formats": [
+            storage.get("InputFormat"),
+            storage.get("SerdeInfo", {}).get("SerializationLibrary"),
+        ],
         **{
             name: value
             for name, value in parameters.items()

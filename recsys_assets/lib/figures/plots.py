@@ -10,6 +10,7 @@ import base64
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -33,7 +34,7 @@ from recsys_assets.lib.figures.canvas import (
 
 MAX_POINTS = 3_000
 
-Estimate = Mapping[str, float]  # "value", and the bounds "low" and "high" of its interval
+Estimate = Mapping[str, Any]  # floats: "value", and the bounds "low" and "high" of its interval
 
 
 @dataclass(frozen=True)

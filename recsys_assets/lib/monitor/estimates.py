@@ -13,10 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from recsys_assets.lib.evaluation.measures import Estimate
 from recsys_assets.lib.evaluation.paired_auc import auc_parts
 from recsys_assets.lib.evaluation.ranker_metrics import auc
 
 UNIT, PART = "unit", "part"
+_NORMAL = 1.959964  # 97.5 % quantile
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,13 @@ class Clustered:
         """Return the value less and plus so many standard errors."""
         half = deviations * self.error
         return self.value - half, self.value + half
+
+    def estimate(self) -> Estimate | None:
+        """Return the value with its 95 % interval; None with fewer than two units."""
+        if self.units < 2:
+            return None
+        low, high = self.bounds(_NORMAL)
+        return {"value": self.value, "low": low, "high": high}
 
 
 def clustered_auc(labels: np.ndarray, scores: np.ndarray, units: pl.Series) -> Clustered:

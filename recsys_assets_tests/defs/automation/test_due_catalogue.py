@@ -74,11 +74,7 @@ def looked(home: Home, instance: dg.DagsterInstance) -> list[dg.RunRequest] | st
 def ticked(home: Home, instance: dg.DagsterInstance) -> list[dg.RunRequest] | str:
     """Evaluate the schedule catalogue_daily; return its runs, or the reason."""
     moment = datetime.fromisoformat(f"{DAYS[1]}T02:00:00+00:00")
-    with dg.build_schedule_context(
-        instance=instance, scheduled_execution_time=moment, resources={"platform": home.platform}
-    ) as context:
-        found = schedules.catalogue_daily(context)
-    return str(found.skip_message) if isinstance(found, dg.SkipReason) else found
+    return home.ticked(schedules.catalogue_daily, instance, moment)
 
 
 def told(requests: list[dg.RunRequest] | str) -> list[str | None]:

@@ -192,11 +192,7 @@ def days_at(home: Home, instance: dg.DagsterInstance, today: str) -> due_days.Da
 def tick(home: Home, instance: dg.DagsterInstance, today: str) -> list[dg.RunRequest] | str:
     """Evaluate ingest_daily in the morning of a day; return its runs, or the reason."""
     moment = datetime.fromisoformat(f"{today}T02:30:00+00:00")
-    with dg.build_schedule_context(
-        instance=instance, scheduled_execution_time=moment, resources={"platform": home.platform}
-    ) as context:
-        found = schedules.ingest_daily(context)
-    return str(found.skip_message) if isinstance(found, dg.SkipReason) else found
+    return home.ticked(schedules.ingest_daily, instance, moment)
 
 
 def taken(home: Home, instance: dg.DagsterInstance, request: dg.RunRequest) -> bool:

@@ -9,12 +9,12 @@ import boto3
 import numpy as np
 import pytest
 import s3fs
-from moto.server import ThreadedMotoServer
 
 from recsys_assets.lib.embeddings import clip_checkpoint as cc
 from recsys_assets.lib.embeddings import image_encoder as ie
 from recsys_assets.lib.embeddings.torch_setup import prepare_torch
 from recsys_assets_tests.lib.embeddings.test_image_encoder import IMAGES
+from recsys_assets_tests.support.moto_server import client_environment, moto_server
 
 pytestmark = pytest.mark.slow
 
@@ -38,23 +38,14 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def bucket(monkeypatch: pytest.MonkeyPatch):
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    for name, value in {
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_EC2_METADATA_DISABLED": "true",
-    }.items():
-        monkeypatch.setenv(name, value)
-    client = boto3.client("s3")
-    client.create_bucket(Bucket="weights")
-    # an instance remembers the address of an earlier test's server
-    s3fs.S3FileSystem.clear_instance_cache()
-    yield client
-    server.stop()
+    with moto_server() as address:
+        for name, value in client_environment(address).items():
+            monkeypatch.setenv(name, value)
+        client = boto3.client("s3")
+        client.create_bucket(Bucket="weights")
+        # an instance remembers the address of an earlier test's server
+        s3fs.S3FileSystem.clear_instance_cache()
+        yield client
 
 
 def vectors(encoder: ie.ImageEncoder) -> np.ndarray:

@@ -13,7 +13,6 @@ import boto3
 import dagster as dg
 import polars as pl
 import pytest
-from moto.server import ThreadedMotoServer
 
 from recsys_assets.defs.feature_store import store as feature_store
 from recsys_assets.lib.feature_store import offline
@@ -24,6 +23,7 @@ from recsys_assets.orchestration.resources import Platform
 from recsys_assets.partitions import day_bounds
 from recsys_assets.settings import Settings
 from recsys_assets_tests.support.athena_in_duckdb import BUCKET, REGION, aws_settings
+from recsys_assets_tests.support.moto_server import client_environment, moto_server
 
 DAY = "2026-11-20"
 #: Hive's type → Parquet's, as Polars reads it; of Athena's documentation.
@@ -40,24 +40,15 @@ READ_AS = {
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
     """Return the address of moto's server."""
-    moto = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    moto.start()
-    host, port = moto.get_host_and_port()
-    yield f"http://{host}:{port}"
-    moto.stop()
+    with moto_server() as address:
+        yield address
 
 
 @pytest.fixture
 def glue(server: str, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Return a client of an empty Glue catalogue, and let every AWS client use the server."""
-    for name, value in {
-        "AWS_ENDPOINT_URL": server,
-        "AWS_ALLOW_HTTP": "true",
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": REGION,
-        "AWS_REGION": REGION,
-    }.items():
+    polars = {"AWS_ALLOW_HTTP": "true", "AWS_REGION": REGION}
+    for name, value in {**client_environment(server, REGION), **polars}.items():
         monkeypatch.setenv(name, value)
     client = boto3.client("glue", region_name=REGION)
     for one in client.get_databases()["DatabaseList"]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
@@ -15,8 +14,8 @@ from recsys_assets.lib.ingest_check.page import page
 from recsys_assets.lib.own_data.bring import Request
 from recsys_assets.lib.own_data.mapping import LogRules
 from recsys_assets.settings import Settings
+from recsys_assets_tests.support import browser
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 EVIL = '<script>alert("x")</script><img src=x onerror=alert(1)>'
 COMMAND = "export RECSYS_HOME=x\nrecsys ingest log.csv --map 'user_id=a b'"
 
@@ -94,7 +93,7 @@ def test_the_page_names_what_an_analyst_asks_for(text: str):
         assert words in text, words
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt-get install chromium")
+@pytest.mark.skipif(browser.CHROMIUM is None, reason=browser.NO_CHROMIUM)
 def test_a_phone_shows_it_without_scrolling_sideways(text: str, tmp_path: Path):
     (tmp_path / "page.html").write_text(text)
     frame = tmp_path / "frame.html"
@@ -104,17 +103,13 @@ def test_a_phone_shows_it_without_scrolling_sideways(text: str, tmp_path: Path):
         "document.title = `${r.scrollWidth} of ${r.clientWidth}` }</script>"
     )
     done = subprocess.run(
-        [
-            str(CHROMIUM),
-            "--headless=new",
-            "--no-sandbox",
-            "--disable-gpu",
+        browser.command(
+            tmp_path / "profile",
             "--allow-file-access-from-files",
-            f"--user-data-dir={tmp_path / 'profile'}",
             "--virtual-time-budget=5000",
             "--dump-dom",
             frame.as_uri(),
-        ],
+        ),
         capture_output=True,
         text=True,
         timeout=120,

@@ -27,7 +27,7 @@ class Layer:
 
 @dataclass
 class Config:
-    """What an image says about its processes.
+    """Holds how the processes of an image are started.
 
     Attributes:
         environment: variables of every process.
