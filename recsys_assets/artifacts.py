@@ -24,7 +24,7 @@ from typing import Any, cast
 import fsspec
 
 from recsys_assets.files import sha256_file, sha256_json, write_json, write_text
-from recsys_assets.manifests import FileEntry, Manifest, Reference, library_versions
+from recsys_assets.manifests import FileEntry, Manifest, Reference, library_versions, version_of
 
 MANIFEST = "manifest.json"
 CURRENT = "CURRENT"
@@ -180,8 +180,7 @@ class ArtifactStore:
     # --- reading
     def _open(self, kind: str, partition: str | None, version: str) -> Artifact | None:
         base = f"{self._base(kind, partition)}/{version}"
-        manifest = self._manifest(base)
-        if manifest is None:
+        if (manifest := self._manifest(base)) is None:
             return None
         local = self._local_copy(base, manifest)
         return Artifact(kind, partition, self._uri(base), manifest, local)
@@ -191,9 +190,11 @@ class ArtifactStore:
             return cast(Manifest, json.loads(self.fs.cat_file(f"{base}/{MANIFEST}")))
         return None
 
-    def manifest(self, kind: str, partition: str | None = None) -> Manifest | None:
-        """Return the manifest of the current version without its files; None if there is none."""
-        version = self.version(kind, partition)
+    def manifest(
+        self, kind: str, partition: str | None = None, version: str | None = None
+    ) -> Manifest | None:
+        """Return the manifest of a version, else the current one; None if there is none."""
+        version = version or self.version(kind, partition)
         return self._manifest(f"{self._base(kind, partition)}/{version}") if version else None
 
     def version(self, kind: str, partition: str | None = None) -> str | None:
@@ -272,8 +273,7 @@ class ArtifactStore:
         Raises:
             ArtifactMissing: this version no longer exists.
         """
-        version = reference["uri"].rstrip("/").rsplit("/", 1)[-1]
-        found = self._open(reference["kind"], reference["partition"], version)
+        found = self._open(reference["kind"], reference["partition"], version_of(reference))
         if found is None or found.digest != reference["digest"]:
             raise ArtifactMissing(
                 f"{reference['kind']} [{reference['partition'] or WHOLE}] of digest "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NotRequired, TypedDict
 
 from recsys_assets.versions import installed
@@ -63,3 +64,11 @@ class Manifest(TypedDict):
 def library_versions() -> dict[str, str]:
     """Return library → version of the platform environment, without importing any."""
     return installed(*LIBRARIES)
+
+
+def version_of(reference: Mapping[str, Any]) -> str:
+    """Return the version that a reference names.
+
+    Only the name counts, not the folder: a store can be moved, for example from a laptop to S3.
+    """
+    return str(reference["uri"]).rstrip("/").rsplit("/", 1)[-1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import date
 from functools import lru_cache
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -13,6 +14,7 @@ from pydantic_settings import SettingsConfigDict
 from recsys_assets import local_time
 from recsys_assets.addresses import resolve
 from recsys_assets.columns import INTEREST_EVENTS, EventType
+from recsys_assets.compute_settings import ComputeSettings
 from recsys_assets.drift_settings import DriftSettings
 from recsys_assets.event_settings import EventSettings
 from recsys_assets.schedule_settings import ScheduleSettings
@@ -34,7 +36,7 @@ LOCAL_PORTS = (
 )
 
 
-class Settings(ScheduleSettings, EventSettings, DriftSettings):
+class Settings(ScheduleSettings, EventSettings, DriftSettings, ComputeSettings):
     """The settings of one home; each field is the variable ``RECSYS_<NAME>``."""
 
     model_config = SettingsConfigDict(env_prefix="RECSYS_", extra="ignore")
@@ -140,6 +142,12 @@ class Settings(ScheduleSettings, EventSettings, DriftSettings):
         description="Requests per second per client address, with bursts of twice that; 0: no "
         "limit.",
     )
+    trusted_proxies: str = Field(
+        "127.0.0.1",
+        description="Addresses and subnets of load balancers and proxies before the gateway, "
+        "separated by commas. Their X-Forwarded-For names the client, by which the rate limit "
+        "counts; that of others is ignored.",
+    )
     gateway_host: str = "127.0.0.1"
     gateway_port: int = 8080
     dagster_host: str = "127.0.0.1"
@@ -155,31 +163,10 @@ class Settings(ScheduleSettings, EventSettings, DriftSettings):
         None, description="Bearer token for write requests; optional on loopback only."
     )
 
-    # where work runs
-    executor: Literal["in_process", "multiprocess", "k8s"] = "in_process"
+    # interpreters of the other environments
     training_python: Path = PROJECT_ROOT / ".venvs" / "training" / "bin" / "python"
     serving_python: Path = PROJECT_ROOT / ".venvs" / "serving" / "bin" / "python"
     peers_python: Path = PROJECT_ROOT / ".venvs" / "peers" / "bin" / "python"
-    training_image: str | None = Field(
-        None, description="Image of the training pods (executor k8s)."
-    )
-    platform_image: str | None = Field(
-        None, description="Image of the step pods; None: the code location's image."
-    )
-    k8s_namespace: str = "recsys"
-    k8s_service_account: str = Field(
-        "recsys-training", description="Service account of the training pods."
-    )
-    k8s_step_service_account: str = Field(
-        "recsys-platform", description="Service account of the run and step pods."
-    )
-    k8s_shared_claim: str = Field(
-        "recsys-shared",
-        description="Volume claim that step pods and training pods share; it holds home.",
-    )
-    k8s_shared_dir: Path = Field(
-        Path("/recsys"), description="Mount path of the shared volume in both kinds of pods."
-    )
 
     # models
     automation: bool = Field(
@@ -248,6 +235,20 @@ class Settings(ScheduleSettings, EventSettings, DriftSettings):
         if value is not None:
             local_time.time_zone(value)
         return value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _known_networks(cls, value: str) -> str:
+        found = []
+        for one in (part.strip() for part in value.split(",")):
+            try:
+                network = ip_network(one, strict=False)  # 10.0.16.5/20 means its subnet
+            except ValueError as error:
+                raise ValueError(
+                    f"must be addresses and subnets such as 10.0.0.0/20,10.1.2.3: {error}"
+                ) from None
+            found.append(str(network) if "/" in one else one)
+        return ",".join(found)
 
     @field_validator("sources")
     @classmethod

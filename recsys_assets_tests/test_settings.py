@@ -171,3 +171,11 @@ def test_libraries_send_no_usage_reports() -> None:
         check=True,
     )
     assert done.stdout.split() == ["1", "False", "1"]
+
+
+def test_trusted_proxies_are_addresses_and_subnets():
+    assert Settings().trusted_proxies == "127.0.0.1"
+    given = " 10.0.16.5/20, 10.1.2.3,fd00::1/64"
+    assert Settings(trusted_proxies=given).trusted_proxies == "10.0.16.0/20,10.1.2.3,fd00::/64"
+    with pytest.raises(ValidationError, match="must be addresses and subnets such as"):
+        Settings(trusted_proxies="10.0.0.0/20,balancer")

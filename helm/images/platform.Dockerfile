@@ -1,4 +1,4 @@
-# recsys-platform: code server, daemon, step pods, gateway, event consumer. Build from the repository's root:
+# recsys-platform: Dagster's web server, daemon and code server, run and step pods. Build from the repository's root:
 #   docker build -f helm/images/platform.Dockerfile --build-arg BASE=<python:3.11-slim, by digest> -t recsys-platform:<tag> .
 ARG BASE
 FROM ${BASE}

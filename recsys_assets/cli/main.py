@@ -16,9 +16,8 @@ from rich.console import Console
 from rich.table import Table
 
 from recsys_assets.cli import bench as bench  # adds its commands
-from recsys_assets.cli import bench_app
+from recsys_assets.cli import bench_app, check, drill
 from recsys_assets.cli import bench_learning as bench_learning  # adds its commands
-from recsys_assets.cli import drill as drill_command
 from recsys_assets.cli.cluster import PASSED_ON, cluster
 from recsys_assets.cli.ingest import ingest
 from recsys_assets.exits import run_and_leave
@@ -31,7 +30,8 @@ app = typer.Typer(
     help="A multistage recommender as one Dagster asset graph, on this machine.",
 )
 app.add_typer(bench_app.app, name="bench")
-app.add_typer(drill_command.app, name="drill")
+app.add_typer(check.app, name="check")
+app.add_typer(drill.app, name="drill")
 app.command()(ingest)
 app.command(**PASSED_ON)(cluster)
 console = Console(stderr=True)  # standard output carries answers only

@@ -98,10 +98,15 @@ def run_jobs(
 
     Raises:
         PipelineFailed: a job failed, and the jobs after it do not run; or a day is not in the
-            calendar of its job, and no job runs.
+            calendar of its job, or runs belong to a cluster, and no job runs.
     """
     from recsys_assets.operations import services
 
+    if settings.executor == "k8s":
+        raise PipelineFailed(
+            f"RECSYS_EXECUTOR=k8s: runs belong to Dagster on the cluster, which keeps them in "
+            f"Postgres; launch {', '.join(_label(*job) for job in jobs)} in its UI"
+        )
     clock = clock or Clock()
     services.prepare_dagster_home(settings)
     os.environ["DAGSTER_HOME"] = str(settings.home / "dagster")

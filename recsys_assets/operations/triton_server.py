@@ -34,7 +34,7 @@ from recsys_assets.operations.processes import (
     stop_recorded,
     wait_ready,
 )
-from recsys_assets.serving.triton.model_control import server_arguments
+from recsys_assets.serving.triton.model_control import READY_WHILE_LOADING, server_arguments
 from recsys_assets.serving.triton.served import Mode, is_loaded
 from recsys_assets.settings import Settings
 
@@ -209,6 +209,7 @@ class TritonServer:
                 for model in servable_models(self.repository, s.triton_models)
             ),
             "--disable-auto-complete-config",
+            READY_WHILE_LOADING,
             f"--backend-directory={self._from_run(self.backends)}",
             f"--cache-directory={wheel}/caches",
             f"--backend-config=python,shm-region-prefix-name={self.shared_memory_prefix}",

@@ -21,13 +21,15 @@ from typing import Any, TypedDict
 
 import dagster as dg
 
+from recsys_assets.compute_settings import DEFAULT, ComputeSettings, Resources
 from recsys_assets.settings import PROJECT_ROOT, Settings
 
 LANE = "recsys/lane"
 
 K8S_CONFIG = "dagster-k8s/config"
 PROFILE = "recsys/profile"
-
+#: Which pod does the work of a step; its own where the tag is missing.
+POD, TRAINING = "recsys/pod", "training"
 
 #: The user id in every image of this project; it owns the files on the shared volume.
 UID = 10001
@@ -65,23 +67,24 @@ class PodConfig(TypedDict):
     job_spec_config: dict[str, Any]
 
 
-def _profile(cpu: str, memory: str, *, gpu: bool, hours: int) -> PodConfig:
+def _profile(resources: Resources, *, hours: int = 6) -> PodConfig:
     """Return the pod configuration of a profile.
 
     The memory request equals the limit, so that a training step is not evicted for another pod. CPU
     has no limit, so that a pod can use an idle node. Karpenter's consolidation does not move a
     working pod.
     """
-    resources: dict[str, Any] = {
-        "requests": {"cpu": cpu, "memory": memory},
-        "limits": {"memory": memory},
+    amounts: dict[str, Any] = {
+        "requests": {"cpu": resources.cpu, "memory": resources.memory},
+        "limits": {"memory": resources.memory},
     }
     pod: dict[str, Any] = {"node_selector": {NODE_LABEL: "cpu"}, "security_context": POD_SECURITY}
-    if gpu:
-        resources["requests"]["nvidia.com/gpu"] = resources["limits"]["nvidia.com/gpu"] = "1"
+    if resources.gpus:
+        for kind in amounts.values():
+            kind["nvidia.com/gpu"] = str(resources.gpus)
         pod |= {"node_selector": {NODE_LABEL: "gpu"}, "tolerations": [GPU_TAINT]}
     return {
-        "container_config": {"resources": resources, "security_context": CONTAINER_SECURITY},
+        "container_config": {"resources": amounts, "security_context": CONTAINER_SECURITY},
         "pod_spec_config": pod,
         "pod_template_spec_metadata": {"annotations": {"karpenter.sh/do-not-disrupt": "true"}},
         # only Dagster retries: a Job with retries would run a step twice
@@ -93,21 +96,13 @@ def _profile(cpu: str, memory: str, *, gpu: bool, hours: int) -> PodConfig:
     }
 
 
-#: The largest process of the whole graph at seed scale had 4.7 GiB (docs/benchmarks.md): CPU_MEDIUM
-#: holds any step of that size. CPU_LARGE is for steps that grow with catalogue times width, fit a
-#: model or score all queries; it is what a node of 4 CPUs and 16 GiB has left.
-PROFILES = {
-    "CPU_SMALL": _profile("500m", "2Gi", gpu=False, hours=6),
-    "CPU_MEDIUM": _profile("1", "6Gi", gpu=False, hours=6),
-    "CPU_LARGE": _profile("3", "12Gi", gpu=False, hours=6),
-    "GPU_TRAIN": _profile("3", "12Gi", gpu=True, hours=6),
-}
+PROFILES = tuple(DEFAULT)
 
 
-def _config(name: str) -> PodConfig:
+def _config(name: str, settings: ComputeSettings | None = None) -> PodConfig:
     if name not in PROFILES:
         raise ValueError(f"compute profile {name!r} is unknown; use one of {', '.join(PROFILES)}")
-    return PROFILES[name]
+    return _profile((settings or ComputeSettings()).profiles[name])
 
 
 def step_tags(name: str) -> dict[str, Any]:
@@ -129,7 +124,7 @@ def training_tags(name: str) -> dict[str, Any]:
     """
     _config(name)
     # both pods may run for 6 hours; Pipes ends the training pod first
-    return {K8S_CONFIG: _config("CPU_SMALL"), PROFILE: name}
+    return {K8S_CONFIG: _config("CPU_SMALL"), PROFILE: name, POD: TRAINING}
 
 
 CPU_SMALL = step_tags("CPU_SMALL")
@@ -155,7 +150,7 @@ def training_pod(
     The pod reads and writes artifacts on the shared volume. It needs no bucket and no access to the
     Kubernetes API. ``labels`` say which step it belongs to.
     """
-    config = _config(profile)
+    config = _config(profile, settings)
     container = {
         "name": "training",
         **config["container_config"],
@@ -215,7 +210,7 @@ def executor_for(settings: Settings) -> dg.ExecutorDefinition:
         return dg.in_process_executor
     if settings.executor == "multiprocess":
         return dg.multiprocess_executor
-    from dagster_k8s import k8s_job_executor
+    from recsys_assets.orchestration.step_pods import step_pod_executor
 
     config: dict[str, Any] = {
         "job_namespace": settings.k8s_namespace,
@@ -229,7 +224,7 @@ def executor_for(settings: Settings) -> dg.ExecutorDefinition:
     }
     if settings.platform_image:
         config["job_image"] = settings.platform_image
-    return k8s_job_executor.configured(config, name="k8s")
+    return step_pod_executor.configured(config, name="k8s")
 
 
 def pipes_client_for(settings: Settings) -> Any:

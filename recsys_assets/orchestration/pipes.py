@@ -28,6 +28,8 @@ FINE_TUNE_STEPS = {
     "dlrm": "ranking.fine_tune_dlrm",
 }
 Paths = Mapping[str, "str | Sequence[str]"]
+#: What the kubelet calls an image that it does not get.
+NO_IMAGE = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull")
 
 
 class Reported(NamedTuple):
@@ -302,6 +304,11 @@ def _failure(target: str, what: str, output: str, where: str) -> dg.Failure:
         remedy = (
             "a module is missing in the training environment: run `make setup`, or build its "
             "image again"
+        )
+    elif any(reason in output for reason in NO_IMAGE):
+        remedy = (
+            "its image cannot be pulled: check RECSYS_TRAINING_IMAGE, that the registry has this "
+            "tag, and that the nodes may pull from it"
         )
     elif "code -9" in what or "OOMKilled" in output:
         remedy = (

@@ -5,19 +5,19 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from recsys_assets_tests.cluster import outside
 from recsys_assets_tests.cluster.scripted_clusters import scripted as scripted
-from recsys_assets_tests.cluster.shop import TAG, Home, Shop, release_home
+from recsys_assets_tests.cluster.shop import DATABASE_PASSWORD, TAG, Home, Shop, release_home
 from tools.cluster import binaries, lifecycle
 from tools.cluster.images.build import Built, build
 from tools.cluster.images.layers import kept, key_of
 from tools.cluster.kubernetes_api import load
-from tools.cluster.layout import Cluster
+from tools.cluster.layout import Cluster, Node
 from tools.cluster.obstacles import obstacles
 
 FOLDER = Path(__file__).parent
@@ -116,6 +116,16 @@ def beside(cluster: Cluster, volumes: Path, s3: outside.S3) -> Iterator[Home]:
     home.recsys("down")
 
 
+def loaded(cluster: Cluster, image: Built, nodes: Sequence[Node]) -> Built:
+    """Load an image into nodes of the cluster."""
+    begin = time.monotonic()
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
+        file = image.write(Path(folder, "image.tar"), TAG)
+        load(cluster, file, nodes)
+    say(f"image {image.name}: loaded {time.monotonic() - begin:.1f} s")
+    return image
+
+
 @pytest.fixture(scope="session")
 def images(cluster: Cluster, s3: outside.S3) -> dict[str, Built]:
     """Build and load the images that serve.
@@ -124,22 +134,47 @@ def images(cluster: Cluster, s3: outside.S3) -> dict[str, Built]:
     certificate is of.
     """
     built = {}
-    for name in ("serving", "platform"):
+    for name in ("serving", "platform", "gateway"):
         image = build(name, say)
         key = key_of(image.layers[-1].key, (cluster.pki / "ca.crt").read_text())
         trusted = kept(key, lambda tree: outside.trust(cluster, tree))
         image.config.environment.update(outside.environment(s3))
-        built[name] = Built(name, (*image.layers, trusted), image.config)
-        begin = time.monotonic()
-        with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
-            file = built[name].write(Path(folder, "image.tar"), TAG)
-            load(cluster, file, cluster.nodes[:1])
-        say(f"image {name}: loaded {time.monotonic() - begin:.1f} s")
+        built[name] = loaded(
+            cluster, Built(name, (*image.layers, trusted), image.config), cluster.nodes[:1]
+        )
         shutil.rmtree(trusted.folder, ignore_errors=True)
     return built
+
+
+@pytest.fixture(scope="session")
+def training_image(cluster: Cluster) -> Built:
+    """Build the image of the training pods and load it into both nodes; nothing is added to it."""
+    return loaded(cluster, build("training", say), cluster.nodes)
 
 
 @pytest.fixture(scope="session")
 def shop(volumes: Path, cluster: Cluster, beside: Home, images: dict[str, Built]) -> Shop:
     """Return the shop, of which nothing is installed yet."""
     return Shop(cluster, volumes, TAG)
+
+
+@pytest.fixture(scope="session")
+def database(cluster: Cluster) -> Iterator[outside.Postgres]:
+    """Start Dagster's database."""
+    server = outside.Postgres(cluster, DATABASE_PASSWORD)
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def serving(shop: Shop) -> Shop:
+    """Return the shop with a release that is served; a walk before may have done that."""
+    if not shop.ready("gateway"):
+        shop.make_namespace()
+        shop.make_volumes()
+        shop.make_definitions()
+        for chart in ("recsys-base", "recsys-triton"):
+            shop.install(chart)
+        shop.install("recsys-gateway", "--wait=false")
+        shop.promote()
+    return shop

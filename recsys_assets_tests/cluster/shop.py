@@ -11,23 +11,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from recsys_assets.settings import PROJECT_ROOT
-from recsys_assets_tests.cluster.outside import BUCKET, REGION, VALKEY_PORT
 from recsys_assets_tests.conftest import free_port
 from recsys_assets_tests.support import commands
 from tools.cluster import helm_program
 from tools.cluster.binaries import cache, locked
-from tools.cluster.commands import ClusterError, run, without_proxies
+from tools.cluster.commands import ClusterError, run, wait_until, without_proxies
 from tools.cluster.images.layers import content_key, key_of
 from tools.cluster.kubernetes_api import apply, get, kubectl
 from tools.cluster.layout import Cluster
 
 NAMESPACE = "shop"
 TAG = "1"
-PASSWORD, TOKEN = "of-the-valkey", "of-the-gateway"
+PASSWORD, TOKEN, DATABASE_PASSWORD = "of-the-valkey", "of-the-gateway", "of-the-postgres"
 USER = 10_001
 CHARTS = PROJECT_ROOT / "helm"
-#: Requests of CPU that fit on the machine of a test: a node has as many cores as the machine.
+DEFINITIONS = PROJECT_ROOT.parent / "shared" / "crds"
+STEP = {"recsys/role": "step"}
+#: For what a pod may take on busy cores.
+LIMIT = 600.0
+#: This machine's address in ``values-local.yaml``.
+LOCAL_HOST = "10.250.0.1"
+#: Resources that fit on the machine of a test: a node has as many cores as the machine.
 SMALL = {"requests": {"cpu": "50m", "memory": "256Mi"}, "limits": {"memory": "3Gi"}}
 
 
@@ -116,6 +123,9 @@ class Shop:
             {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "monitoring"}},
             {"apiVersion": "v1", "kind": "Secret", "stringData": secret}
             | {"metadata": {"name": "recsys-secrets", "namespace": NAMESPACE}},
+            {"apiVersion": "v1", "kind": "Secret"}
+            | {"stringData": {"postgresql-password": DATABASE_PASSWORD}}
+            | {"metadata": {"name": "dagster-postgresql", "namespace": NAMESPACE}},
         )
 
     def make_volumes(self) -> None:
@@ -136,44 +146,23 @@ class Shop:
             volume = {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name}}
             apply(self.cluster, {**volume, "spec": spec})
 
+    def make_definitions(self) -> None:
+        """Make the custom resources that the charts use."""
+        for file in sorted(DEFINITIONS.glob("*.yaml")):
+            kubectl(self.cluster, "apply", "--server-side", f"--filename={file}")
+        established = ("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
+        kubectl(self.cluster, *established)
+
     # --- charts ---
     def values(self, chart: str) -> dict[str, Any]:
-        """Return the values of a chart on this cluster."""
-        here = f"{self.cluster.host}/32"
-        image = {"tag": self.tag}
+        """Return the values of a chart on this cluster: those of ``values-local.yaml``."""
+        if chart == "recsys-karpenter":
+            return {"clusterName": "test", "nodeRole": "node", "amiAlias": "bottlerocket@v1.50.0"}
+        text = (CHARTS / "recsys/values-local.yaml").read_text()
+        found: dict[str, Any] = yaml.safe_load(text.replace(LOCAL_HOST, self.cluster.host))
         if chart == "recsys-base":
-            bucket = f"s3://{BUCKET}"
-            settings = {
-                "RECSYS_AWS_REGION": REGION,
-                "RECSYS_ARTIFACTS_URI": "/recsys/home/artifacts",
-                "RECSYS_FEAST_REGISTRY": f"{bucket}/feast/registry.db",
-                "RECSYS_FEAST_OFFLINE_URI": f"{bucket}/feast/offline",
-                "RECSYS_ATHENA_STAGING_URI": f"{bucket}/athena",
-                "RECSYS_VALKEY_HOST": self.cluster.host,
-                "RECSYS_VALKEY_PORT": str(VALKEY_PORT),
-                "RECSYS_TRAINING_IMAGE": f"localhost/recsys-training:{self.tag}",
-                # the cores of a test are busy with other things
-                "RECSYS_STORE_TIMEOUT_MS": "1000",
-                "RECSYS_TRITON_TIMEOUT_MS": "10000",
-                "RECSYS_SHED_AFTER_MS": "10000",
-            }
-            return {"settings": settings}
-        if chart == "recsys-triton":
-            return {
-                "image": {"repository": "localhost/recsys-serving", **image},
-                "resources": SMALL,
-                "sharedMemory": "512Mi",
-                "autoscaling": {"minReplicas": 1, "maxReplicas": 2},
-                "network": {"valkeyCidrs": [here]},
-            }
-        if chart == "recsys-gateway":
-            return {
-                "image": {"repository": "localhost/recsys-platform", **image},
-                "gateway": {"resources": SMALL, "autoscaling": {"minReplicas": 1}},
-                "consumer": {"resources": SMALL},
-                "network": {"valkeyCidrs": [here], "ingressCidrs": [here]},
-            }
-        return {"clusterName": "test", "nodeRole": "node", "amiAlias": "bottlerocket@v1.50.0"}
+            return {"settings": found["global"]["settings"]}
+        return found if chart == "recsys" else found[chart]
 
     def helm(self, *arguments: str, limit: float = 900.0) -> str:
         """Run helm in the namespace."""
@@ -251,6 +240,30 @@ class Shop:
         }
         metadata = {"name": name, "namespace": namespace, "labels": dict(labels)}
         apply(self.cluster, {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
+
+    def wait_for_pod(self, name: str) -> str:
+        """Wait until a pod has ended well and return its log.
+
+        Raises:
+            ClusterError: it failed; the message is its log.
+        """
+
+        def phase() -> str:
+            pod = get(self.cluster, f"pod/{name}", f"--namespace={NAMESPACE}")
+            return str(pod["status"]["phase"])
+
+        wait_until(lambda: phase() in ("Succeeded", "Failed"), f"the end of {name}", LIMIT, every=1)
+        log = self.kubectl("logs", name)
+        if phase() != "Succeeded":
+            raise ClusterError(log)
+        return log
+
+    def promote(self) -> None:
+        """Promote the release of the home by a step pod; wait until the gateway is ready."""
+        command = ["python", "-m", "recsys_assets.cli.main", "promote"]
+        self.run_pod("promote", command, STEP, mounts=True)
+        self.wait_for_pod("promote")
+        wait_until(lambda: bool(self.ready("gateway")), "a ready gateway", LIMIT, every=0.5)
 
     def kubectl(self, *arguments: str, limit: float = 300.0) -> str:
         """Run kubectl in the namespace."""

@@ -5,52 +5,28 @@ The tests of this file are steps of one walk and run in order.
 
 from __future__ import annotations
 
-import functools
 import json
 import socketserver
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import httpx
 import pytest
 
 from recsys_assets_tests.cluster.conftest import say
-from recsys_assets_tests.cluster.shop import NAMESPACE, TAG, TOKEN, Shop
-from recsys_assets_tests.helm.test_helm import CRDS
+from recsys_assets_tests.cluster.shop import DEFINITIONS, LIMIT, NAMESPACE, STEP, TAG, TOKEN, Shop
+from recsys_assets_tests.cluster.walk import after_the_last as after_the_last
+from recsys_assets_tests.cluster.walk import essential
 from tools.cluster.commands import ClusterError, wait_until
 from tools.cluster.kubernetes_api import NAMESPACE as CONTAINERD_NAMESPACE
 from tools.cluster.kubernetes_api import apply, get, kubectl, kubectl_command
 
-CHARTS = ("recsys-base", "recsys-karpenter", "recsys-triton", "recsys-gateway")
-STEP = {"recsys/role": "step"}
+CHARTS = ("recsys-base", "recsys-karpenter", "recsys-triton", "recsys-gateway", "recsys-dagster")
 BAD_TAG = "no-such-tag"
 BODY = {"user_id": "1", "top_k": 5}
-LIMIT = 600.0
-
-
-@pytest.fixture(autouse=True)
-def after_the_last(request: pytest.FixtureRequest) -> None:
-    """Skip the rest of the walk after a step without which it makes no sense."""
-    failed = getattr(request.module, "STOPPED_AT", "")
-    if failed:
-        pytest.skip(f"the walk ended at: {failed}")
-
-
-def essential(function: Callable[..., None]) -> Callable[..., None]:
-    """Mark a step without which the next ones make no sense."""
-
-    @functools.wraps(function)
-    def tried(*arguments: object, **named: object) -> None:
-        try:
-            function(*arguments, **named)
-        except BaseException:
-            globals()["STOPPED_AT"] = function.__name__
-            raise
-
-    return tried
 
 
 def recommend(shop: Shop, user: str = "1") -> dict:
@@ -113,12 +89,9 @@ def test_the_namespace_refuses_an_unrestricted_pod(shop: Shop) -> None:
 
 @essential
 def test_every_chart_passes_the_servers_validation(shop: Shop) -> None:
-    if not CRDS.is_dir():
-        pytest.fail(f"{CRDS} holds the custom resources that the charts use, and is missing")
-    for file in sorted(CRDS.glob("*.yaml")):
-        kubectl(shop.cluster, "apply", "--server-side", f"--filename={file}")
-    established = ("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
-    kubectl(shop.cluster, *established)
+    if not DEFINITIONS.is_dir():
+        pytest.fail(f"{DEFINITIONS} holds the custom resources that the charts use, and is missing")
+    shop.make_definitions()
     for chart in CHARTS:
         shop.install(chart, "--dry-run=server")
     with pytest.raises(ClusterError, match=r"unknown field|additional properties|not allowed"):
@@ -154,22 +127,7 @@ def _containers(pod: dict) -> list[dict]:
 
 @essential
 def test_a_step_pod_promotes_the_release(shop: Shop) -> None:
-    command = ["python", "-m", "recsys_assets.cli.main", "promote"]
-    shop.run_pod("promote", command, STEP, mounts=True)
-    _wait_for_pod(shop, "promote")
-    wait_until(lambda: len(shop.ready("gateway")) >= 1, "a ready gateway", LIMIT, every=0.5)
-
-
-def _wait_for_pod(shop: Shop, name: str) -> str:
-    """Wait until a pod has ended well and return its log."""
-
-    def phase() -> str:
-        return get(shop.cluster, f"pod/{name}", f"--namespace={NAMESPACE}")["status"]["phase"]
-
-    wait_until(lambda: phase() in ("Succeeded", "Failed"), f"the end of {name}", LIMIT, every=1)
-    log = shop.kubectl("logs", name)
-    assert phase() == "Succeeded", log
-    return log
+    shop.promote()
 
 
 @essential
@@ -379,7 +337,7 @@ def _wait_for_tag(shop: Shop, component: str, tag: str) -> None:
 
 def test_an_upgrade_to_a_good_tag_and_its_rollback_answer_all_the_time(shop: Shop) -> None:
     node = shop.cluster.nodes[0]
-    names = [f"localhost/recsys-platform:{tag}" for tag in (TAG, "2")]
+    names = [f"localhost/recsys-gateway:{tag}" for tag in (TAG, "2")]
     socket = ("ctr", "--address", str(shop.cluster.socket(node)), "-n", CONTAINERD_NAMESPACE)
     subprocess.run([*socket, "images", "tag", *names], check=True, capture_output=True)
     image = {**shop.values("recsys-gateway")["image"], "tag": "2"}

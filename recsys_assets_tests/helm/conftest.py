@@ -61,3 +61,24 @@ def rendered(helm: Callable[..., str]) -> Callable[..., list[dict[str, Any]]]:
         return done[chart, values]
 
     return render
+
+
+@pytest.fixture
+def refused(helm_binary: Path) -> Callable[..., str]:
+    """Render a chart with its test's values and others; return the error."""
+
+    def run(chart: str, *arguments: str) -> str:
+        done = subprocess.run(
+            [
+                *(str(helm_binary), "template", "release", str(CHARTS / chart)),
+                *("--values", str(CHARTS / chart / "ci" / "test-values.yaml"), *arguments),
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        assert done.returncode != 0, f"{chart} accepts {' '.join(arguments)}"
+        return done.stderr
+
+    return run

@@ -12,16 +12,10 @@ import pytest
 import yaml
 from dagster._config import process_config, resolve_to_config_type
 from dagster_k8s import K8sRunLauncher
-from dagster_k8s.container_context import K8sContainerContext
-from dagster_k8s.job import (
-    DagsterK8sJobConfig,
-    construct_dagster_k8s_job,
-    get_user_defined_k8s_config,
-)
-from kubernetes.client import ApiClient
 
 from recsys_assets.orchestration import compute
 from recsys_assets.settings import PROJECT_ROOT, Settings
+from recsys_assets_tests.support.dagster_jobs import accepted, job_of
 
 VALUES = yaml.safe_load((PROJECT_ROOT / "helm" / "dagster-values.yaml").read_text())
 LAUNCHER = VALUES["runLauncher"]["config"]["k8sRunLauncher"]
@@ -180,8 +174,7 @@ def test_deployment_keys_are_the_charts():
 
 
 def test_dagster_accepts_the_run_launcher():
-    result = process_config(resolve_to_config_type(K8sRunLauncher.config_type()), launcher_config())
-    assert result.success, [error.message for error in result.errors]
+    accepted(K8sRunLauncher, launcher_config())
 
 
 def test_dagster_refuses_a_misspelt_run_launcher():
@@ -193,55 +186,8 @@ def test_dagster_refuses_a_misspelt_run_launcher():
 
 
 def job(tags: dict[str, Any] | None) -> dict[str, Any]:
-    """The Job of a run (no tags) or of a step with these op tags, as launcher and executor put it
-    together.
-    """
-    import dagster as dg
-
-    config = process_config(
-        resolve_to_config_type(K8sRunLauncher.config_type()), launcher_config()
-    ).value
-    fields = (
-        "image_pull_policy",
-        "service_account_name",
-        "env_config_maps",
-        "env_secrets",
-        "env_vars",
-        "volume_mounts",
-        "volumes",
-        "labels",
-        "resources",
-        "security_context",
-    )
-    context = K8sContainerContext(
-        **{name: config[name] for name in fields if name in config},
-        namespace="recsys",
-        run_k8s_config=K8sContainerContext.create_from_config(
-            {"k8s": {"run_k8s_config": config["run_k8s_config"]}}
-        ).run_k8s_config,
-    )
-    if tags is not None:
-
-        @dg.op(tags=tags)
-        def step(): ...
-
-        context = context.merge(
-            K8sContainerContext(run_k8s_config=get_user_defined_k8s_config(step.tags))
-        )
-    job_config = DagsterK8sJobConfig(
-        job_image="recsys-platform:0.1.0",
-        dagster_home=config["dagster_home"],
-        instance_config_map=config["instance_config_map"],
-        postgres_password_secret=config["postgres_password_secret"],
-    )
-    made = construct_dagster_k8s_job(
-        job_config,
-        ["dagster", "api", "execute_step"],
-        "dagster-step-1",
-        context.run_k8s_config,
-        component="step_worker",
-    )
-    return ApiClient().sanitize_for_serialization(made)
+    """Return the job of a run (no tags), or of a step with these op tags."""
+    return job_of(launcher_config(), tags)
 
 
 @pytest.mark.parametrize("profile", [None, *compute.PROFILES])

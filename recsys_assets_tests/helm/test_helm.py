@@ -18,7 +18,7 @@ from kubernetes.utils import parse_quantity
 
 from recsys_assets.operations.triton_server import servable_models
 from recsys_assets.orchestration import compute
-from recsys_assets.serving.triton.model_control import control_key
+from recsys_assets.serving.triton.model_control import READY_WHILE_LOADING, control_key
 from recsys_assets.serving.triton.served import ENTRANCES
 from recsys_assets.settings import PROJECT_ROOT, Settings
 
@@ -33,6 +33,8 @@ CUSTOM = {
     "EC2NodeClass": "karpenter.k8s.aws_ec2nodeclasses.yaml",
     "ServiceMonitor": "monitoring.coreos.com_servicemonitors.yaml",
 }
+#: They start and end the pods of runs.
+CALLS_KUBERNETES = {"recsys-dagster-daemon", "recsys-dagster-webserver"}
 #: A name, a colon and a tag: no registry, no "latest", no empty tag.
 IMAGE = re.compile(r"[a-z0-9-]+:(?!latest$)[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
@@ -137,7 +139,7 @@ def test_pods_are_safe(rendered, chart, values):
         assert pod["securityContext"]["runAsNonRoot"] is True, name
         assert pod["securityContext"]["runAsUser"] == compute.UID, name
         assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, name
-        assert pod["automountServiceAccountToken"] is False, name
+        assert pod["automountServiceAccountToken"] is (name in CALLS_KUBERNETES), name
         assert pod["enableServiceLinks"] is False, name
         assert pod["serviceAccountName"] != "default", name
         for container in pod["containers"] + pod.get("initContainers", []):
@@ -248,6 +250,7 @@ def test_triton_container(rendered):
     (container,) = pod["containers"]
     assert {p["containerPort"] for p in container["ports"]} == {8000, 8001, 8002}
     assert "--model-control-mode=explicit" in container["command"][-1]
+    assert READY_WHILE_LOADING in container["command"][-1]  # a promotion takes no replica out
     assert container["livenessProbe"]["httpGet"]["path"] == "/v2/health/live"
     assert (
         container["readinessProbe"]["httpGet"]["path"]

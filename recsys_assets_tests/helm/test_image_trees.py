@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 from collections.abc import Callable, Iterator
+from importlib.metadata import files
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,12 @@ for name in json.loads(sys.argv[1]):
     importlib.import_module(name)
 print(json.dumps([m.__file__ for n, m in list(sys.modules.items())
     if n.split(".")[0] in ("recsys_assets", "feature_repo") and getattr(m, "__file__", None)]))
+"""
+LOADED = """
+import importlib, json, sys
+for name in json.loads(sys.argv[1]):
+    importlib.import_module(name)
+print(json.dumps(sorted({name.split(".")[0] for name in sys.modules})))
 """
 DEFINITIONS = """
 from recsys_assets.definitions import defs
@@ -68,7 +75,7 @@ def module_of(path: Path) -> str:
 
 
 def commands(rendered: Callable[..., list[dict[str, Any]]]) -> set[str]:
-    """Return the modules that the pods of the platform image start or probe with."""
+    """Return the modules that the pods of the gateway image start or probe with."""
     text = yaml.safe_dump_all(rendered("recsys-gateway"), width=1_000)
     return set(re.findall(r"\brecsys_assets\.[a-z_.]+[a-z_]", text))
 
@@ -78,6 +85,11 @@ def serving(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if not Settings().serving_python.exists():
         pytest.skip("no serving environment: make setup")
     return assemble("serving", tmp_path_factory.mktemp("serving"))
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return assemble("gateway", tmp_path_factory.mktemp("gateway"))
 
 
 @pytest.fixture(scope="module")
@@ -96,8 +108,8 @@ def test_the_serving_image_imports_what_its_models_import(serving: Path) -> None
     assert loaded and all(Path(file).is_relative_to(serving) for file in loaded)
 
 
-def test_the_platform_image_imports_what_its_pods_start(
-    platform: Path, rendered: Callable[..., list[dict[str, Any]]]
+def test_the_gateway_image_imports_what_its_pods_start(
+    gateway: Path, rendered: Callable[..., list[dict[str, Any]]]
 ) -> None:
     modules = commands(rendered)
     assert modules == {
@@ -106,9 +118,41 @@ def test_the_platform_image_imports_what_its_pods_start(
         "recsys_assets.serving.events.consumer",
         "recsys_assets.serving.events.consumer_probe",
     }
-    modules = {*modules, "recsys_assets.cli.main"}
     python = PROJECT_ROOT / ".venvs" / "platform" / "bin" / "python"
-    loaded = json.loads(run(platform, python, IMPORTS, json.dumps(sorted(modules))))
+    loaded = json.loads(run(gateway, python, IMPORTS, json.dumps(sorted(modules))))
+    assert loaded and all(Path(file).is_relative_to(gateway) for file in loaded)
+
+
+def test_the_gateway_image_leaves_out_only_what_its_pods_do_not_import(
+    gateway: Path, rendered: Callable[..., list[dict[str, Any]]]
+) -> None:
+    (without,) = [
+        value for one in read("gateway") for key, value in one.pairs.items() if key == "WITHOUT"
+    ]
+    held = {
+        match[1]
+        for match in re.finditer(
+            r"^([a-z0-9-]+)==", (PROJECT_ROOT / "requirements/platform.lock").read_text(), re.M
+        )
+    }
+    assert set(without.split()) <= held, "a name that the lock does not hold leaves nothing out"
+    left_out = {
+        name.split("/")[0].removesuffix(".py")
+        for distribution in ("torch", *without.split())
+        for name in map(str, files(distribution) or ())
+        if ".dist-info" not in name and not name.startswith((".", "_"))
+    }
+    assert {"torch", "sentence_transformers", "implicit", "moto"} <= left_out
+    python = PROJECT_ROOT / ".venvs" / "platform" / "bin" / "python"
+    names = json.dumps(sorted(commands(rendered)))
+    loaded = set(json.loads(run(gateway, python, LOADED, names)))
+    assert "fastapi" in loaded
+    assert loaded & left_out == set()
+
+
+def test_the_platform_image_imports_the_commands(platform: Path) -> None:
+    python = PROJECT_ROOT / ".venvs" / "platform" / "bin" / "python"
+    loaded = json.loads(run(platform, python, IMPORTS, json.dumps(["recsys_assets.cli.main"])))
     assert loaded and all(Path(file).is_relative_to(platform) for file in loaded)
 
 

@@ -6,16 +6,15 @@ Helm's ``lookup`` asks a real Kubernetes API; a small one answers here, over HTT
 from __future__ import annotations
 
 import json
-import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 import yaml
 
 from recsys_assets.settings import PROJECT_ROOT
+from recsys_assets_tests.support.json_server import NOT_FOUND, json_server
 
 CHARTS = PROJECT_ROOT / "helm"
 NAMESPACE = "shop"
@@ -60,32 +59,24 @@ def api() -> Iterator[tuple[str, dict[str, Any]]]:
     """Return the address of a Kubernetes API, and the answers that it gives, by path."""
     answers: dict[str, Any] = {}
 
-    class Handler(BaseHTTPRequestHandler):
-        def log_message(self, *arguments: object) -> None:
-            pass
+    def answer(path: str) -> tuple[int, Any]:
+        found = answers.get(path.split("?")[0])
+        return (404, NOT_FOUND) if found is None else (200, found)
 
-        def do_GET(self) -> None:
-            answer = answers.get(self.path.split("?")[0])
-            absent = {"kind": "Status", "status": "Failure", "reason": "NotFound", "code": 404}
-            self.send_response(404 if answer is None else 200)
-            self.send_header("Content-Type", "application/json")
-            self.end_headers()
-            self.wfile.write(json.dumps(absent if answer is None else answer).encode())
+    with json_server(answer) as address:
+        yield address, answers
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}", answers
-    server.shutdown()
-    server.server_close()
-    thread.join()
+
+DAGSTER = {f"recsys-dagster-{part}" for part in ("webserver", "daemon", "code")}
 
 
 @pytest.mark.parametrize(
-    ("chart", "workloads"),
+    ("chart", "workloads", "name"),
     [
-        ("recsys-triton", {"recsys-triton"}),
-        ("recsys-gateway", {"recsys-gateway", "recsys-consumer"}),
+        ("recsys-triton", {"recsys-triton"}, "recsys-secrets"),
+        ("recsys-gateway", {"recsys-gateway", "recsys-consumer"}, "recsys-secrets"),
+        ("recsys-dagster", DAGSTER, "recsys-secrets"),
+        ("recsys-dagster", DAGSTER, "dagster-postgresql"),
     ],
 )
 def test_changed_settings_and_secrets_replace_pods(
@@ -94,12 +85,13 @@ def test_changed_settings_and_secrets_replace_pods(
     api: tuple[str, dict[str, Any]],
     chart: str,
     workloads: set[str],
+    name: str,
 ) -> None:
     address, answers = api
     answers |= discovery(rendered(chart))
     settings, secret = (
         f"/api/v1/namespaces/{NAMESPACE}/{path}"
-        for path in ("configmaps/recsys-settings", "secrets/recsys-secrets")
+        for path in ("configmaps/recsys-settings", f"secrets/{name}")
     )
 
     def pod_templates(data: dict[str, str], token: str, version: str) -> dict[str, str]:
@@ -113,7 +105,7 @@ def test_changed_settings_and_secrets_replace_pods(
         answers[secret] = {
             "apiVersion": "v1",
             "kind": "Secret",
-            "metadata": {"name": "recsys-secrets", "resourceVersion": version},
+            "metadata": {"name": name, "resourceVersion": version},
             "data": {"RECSYS_TOKEN": token},
         }
         text = helm(
@@ -136,5 +128,5 @@ def test_changed_settings_and_secrets_replace_pods(
     assert pod_templates({"RECSYS_RATE_LIMIT": "500"}, "b2xkLXRva2Vu", "7") == first
     changed_settings = pod_templates({"RECSYS_RATE_LIMIT": "50"}, "b2xkLXRva2Vu", "7")
     changed_secret = pod_templates({"RECSYS_RATE_LIMIT": "500"}, "bmV3LXRva2Vu", "8")
-    for name in workloads:
-        assert len({first[name], changed_settings[name], changed_secret[name]}) == 3, name
+    for part in workloads:
+        assert len({first[part], changed_settings[part], changed_secret[part]}) == 3, part

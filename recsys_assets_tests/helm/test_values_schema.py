@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import subprocess
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -49,46 +47,24 @@ def names_in(values: dict[str, Any], known: dict[str, Any], path: str = "") -> I
             yield from names_in(value, known, f"{path}{name}.")
 
 
-@pytest.fixture
-def refused(helm_binary: Path) -> Callable[..., str]:
-    """Render a chart with its test's values and others; return the error."""
-
-    def run(chart: str, *arguments: str) -> str:
-        done = subprocess.run(
-            [
-                *(str(helm_binary), "template", "release", str(CHARTS / chart)),
-                *("--values", str(CHARTS / chart / "ci" / "test-values.yaml"), *arguments),
-            ],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-        )
-        assert done.returncode != 0, f"{chart} accepts {' '.join(arguments)}"
-        return done.stderr
-
-    return run
-
-
 @pytest.mark.parametrize("chart", NAMES)
 def test_every_value_is_known_and_described(chart: str) -> None:
     schema = schema_of(chart)
     known = dict(properties(schema, schema))
     for name, found in {"": schema, **known}.items():
         assert found.get("description") or found.get("title"), name
-        if found.get("type") == "object":
+        # a chart that holds this one has values of its own
+        if found.get("type") == "object" and name != "global" and name not in NAMES:
             assert found["additionalProperties"] in (False, {"type": "string"}), name
     values = yaml.safe_load((CHARTS / chart / "values.yaml").read_text())
     assert set(names_in(values, known)) <= set(known)
-    assert set(values) == set(schema["properties"]), "values.yaml shows every value"
+    assert set(values) == set(schema["properties"]) - {"fillIn"}, "values.yaml shows every value"
 
 
 def test_the_settings_are_those_of_the_settings_object() -> None:
     known = {f"RECSYS_{name.upper()}" for name in Settings.model_fields}
     assert known >= NOT_VALUES
-    assert set(schema_of("recsys-base")["properties"]["settings"]["properties"]) == (
-        known - NOT_VALUES
-    )
+    assert set(schema_of("recsys-base")["$defs"]["settings"]["properties"]) == (known - NOT_VALUES)
 
 
 @pytest.mark.parametrize(
@@ -142,7 +118,10 @@ def test_without_subnets_the_store_is_shut(helm, chart: str) -> None:
     policies = [one for one in yaml.safe_load_all(text) if one and one["kind"] == "NetworkPolicy"]
     assert policies
     for policy in policies:
-        rules = policy["spec"]["egress"]
+        rules = policy["spec"].get("egress", [])
+        if policy["metadata"]["name"] == "recsys-image-check":  # reaches nothing at all
+            assert rules == []
+            continue
         assert [rule["ports"] for rule in rules if not rule.get("to")] == [
             [{"protocol": "TCP", "port": 443}]
         ]
@@ -155,6 +134,7 @@ def test_another_namespace_works(helm, monkeypatch: pytest.MonkeyPatch) -> None:
     manifests = [
         one
         for chart in NAMES
+        if chart != "recsys"  # it holds the others
         for one in yaml.safe_load_all(
             helm(
                 *("template", "release", str(CHARTS / chart), "--namespace", "shop", "--values"),

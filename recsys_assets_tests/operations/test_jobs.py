@@ -11,8 +11,8 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from recsys_assets.operations.jobs import Partition, PipelineFailed, require_days
-from recsys_assets.settings import PROJECT_ROOT
+from recsys_assets.operations.jobs import Partition, PipelineFailed, require_days, run_jobs
+from recsys_assets.settings import PROJECT_ROOT, Settings
 
 INGEST = """
 import dagster as dg
@@ -96,3 +96,10 @@ def test_a_day_that_the_calendar_lacks_is_refused_by_name(
     else:
         with pytest.raises(PipelineFailed, match=refusal):
             require_days(a_daily_job, partition)
+
+
+def test_on_a_cluster_no_run_is_kept_in_the_home(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path / "home", executor="k8s")
+    with pytest.raises(PipelineFailed, match=r"launch fine_tune \[2026-01-03\], promote in its UI"):
+        run_jobs(settings, [("fine_tune", "2026-01-03"), ("promote", None)])
+    assert not settings.home.exists()

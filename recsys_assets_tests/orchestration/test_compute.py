@@ -18,7 +18,7 @@ from dagster_k8s.job import (
 )
 from kubernetes.client import ApiClient
 
-from recsys_assets.orchestration import compute
+from recsys_assets.orchestration import compute, pipes
 from recsys_assets.orchestration.pipes import TrainingClient
 from recsys_assets.orchestration.reporting import metadata_of
 from recsys_assets.orchestration.resources import Platform
@@ -383,6 +383,22 @@ def test_a_retried_step_deletes_the_pod_that_its_killed_attempt_left(
     assert labels[0] == labels[1] and len({one["recsys/root-run"] for one in labels}) == 2
     pod = {"apiVersion": "v1", "kind": "Pod", **kubernetes_executor.pods[first]}
     kubernetes_validate.validate(pod, kubernetes_validate.latest_version(), strict=True)
+
+
+@pytest.mark.parametrize(
+    ("output", "remedy"),
+    [
+        ("Warning events for pod:\nFailed: Error: ImagePullBackOff", "check RECSYS_TRAINING_IMAGE"),
+        ('Failed: Reason="ErrImagePull" Message="not found"', "check RECSYS_TRAINING_IMAGE"),
+        ("ModuleNotFoundError: No module named 'x'", "build its image again"),
+        ("Container 'training' status: Terminated: OOMKilled", "use a larger profile"),
+        ("ValueError: no clicks", "fix the error in its last lines"),
+    ],
+)
+def test_a_failure_of_a_pod_names_its_remedy(output: str, remedy: str) -> None:
+    failure = pipes._failure("training.two_tower", "its GPU_TRAIN pod failed", output, "in the log")
+    assert remedy in str(failure.description)
+    assert output in str(failure.description)
 
 
 def test_a_path_outside_the_shared_volume_is_refused(

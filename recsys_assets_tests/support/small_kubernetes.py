@@ -16,6 +16,8 @@ from urllib.parse import parse_qs, urlparse
 
 import yaml
 
+from recsys_assets_tests.support.json_server import kubeconfig
+
 
 class SmallKubernetes:
     """Serves ``/api/v1/namespaces/<namespace>/pods``; ``pods`` keeps every pod that was ever
@@ -40,25 +42,8 @@ class SmallKubernetes:
         self._thread.join()
 
     def write_kubeconfig(self, path: Path) -> None:
-        path.write_text(
-            yaml.safe_dump(
-                {
-                    "apiVersion": "v1",
-                    "kind": "Config",
-                    "current-context": "small",
-                    "clusters": [
-                        {
-                            "name": "small",
-                            "cluster": {"server": f"http://127.0.0.1:{self._server.server_port}"},
-                        }
-                    ],
-                    "contexts": [
-                        {"name": "small", "context": {"cluster": "small", "user": "small"}}
-                    ],
-                    "users": [{"name": "small", "user": {}}],
-                }
-            )
-        )
+        address = f"http://127.0.0.1:{self._server.server_port}"
+        path.write_text(yaml.safe_dump(kubeconfig(address)))
 
     def create(self, pod: dict[str, Any]) -> dict[str, Any]:
         name, container = pod["metadata"]["name"], pod["spec"]["containers"][0]

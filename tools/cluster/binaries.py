@@ -13,7 +13,7 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,21 +97,36 @@ KUBE_ROUTER = Program(
 )
 PAUSE = Program("pause", "")
 PROGRAMS = (KUBERNETES, COREDNS, KUBE_ROUTER, PAUSE)
+METRICS_SERVER = Program(
+    "metrics-server", "sigs.k8s.io/metrics-server", "sigs.k8s.io/metrics-server/cmd/metrics-server"
+)
+PROMETHEUS = Program(
+    "prometheus",
+    "github.com/prometheus/prometheus",
+    "github.com/prometheus/prometheus/cmd/prometheus",
+)
+ADAPTER = Program(
+    "prometheus-adapter",
+    "sigs.k8s.io/prometheus-adapter",
+    "sigs.k8s.io/prometheus-adapter/cmd/adapter",
+)
+#: What autoscalers read; as much work to build as all others, so that only who asks for it gets it.
+METRICS = (METRICS_SERVER, PROMETHEUS, ADAPTER)
 
 
-def missing() -> list[Program]:
+def missing(programs: Sequence[Program] = PROGRAMS) -> list[Program]:
     """Return the programs that have yet to be built."""
-    return [program for program in PROGRAMS if not program.path.exists()]
+    return [program for program in programs if not program.path.exists()]
 
 
-def build(say: Callable[[str], None]) -> float:
+def build(say: Callable[[str], None], programs: Sequence[Program] = PROGRAMS) -> float:
     """Build what is missing, one program after the other, and return the seconds.
 
     Raises:
         ClusterError: Go is missing or a build failed.
     """
     begin = time.monotonic()
-    for program in missing():
+    for program in missing(programs):
         with locked(program.path.parent):
             if not program.path.exists():
                 say(f"building {program.name} {program.version}, once; this may take ten minutes")

@@ -9,6 +9,7 @@ import dagster as dg
 from recsys_assets import local_time, partitions
 from recsys_assets.artifacts import ArtifactStore
 from recsys_assets.files import sha256_json
+from recsys_assets.manifests import version_of
 from recsys_assets.orchestration import work
 from recsys_assets.orchestration.resources import Platform
 
@@ -83,18 +84,14 @@ def unmonitored(store: ArtifactStore, day: str) -> str | None:
         store.manifest(kind, day) for kind in (SERVED, INPUTS, QUALITY, SKEW)
     )
     read = [
-        served and _version(served["inputs"]["interactions"]),
-        inputs and _version(inputs["inputs"]["features"]),
-        quality and _version(quality["inputs"]["served"][-1]),
-        *(skew and _version(skew["inputs"][role]) for role in ("interactions", "features")),
+        served and version_of(served["inputs"]["interactions"]),
+        inputs and version_of(inputs["inputs"]["features"]),
+        quality and version_of(quality["inputs"]["served"][-1]),
+        *(skew and version_of(skew["inputs"][role]) for role in ("interactions", "features")),
     ]
     if read == [raw, features, store.version(SERVED, day), raw, features]:
         return None
     return sha256_json([raw, features])[:12]
-
-
-def _version(reference: dict[str, str]) -> str:
-    return reference["uri"].rstrip("/").rsplit("/", 1)[-1]
 
 
 def answer(

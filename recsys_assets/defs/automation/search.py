@@ -1,14 +1,15 @@
 """Define the jobs of the hyper-parameter search.
 
-A driver proposes parameters, and each trial is a run of its own, so that the UI can compare them. A
-trial trains on the data sets and embeddings of an as-of day and stores its model under
-``search/…``, which no asset reads. Its run has the tags SEARCH and TRIAL and reports a
-materialisation of the asset ``search/<model>``, whose page plots the trials.
+A driver proposes parameters, and each trial is a run of its own, so that the UI can compare them;
+on Kubernetes it is a training pod of the search's run. A trial trains on the data sets and
+embeddings of an as-of day and stores its model under ``search/…``, which no asset reads. It reports
+a materialisation of the asset ``search/<model>``, whose page plots the trials; a run of its own has
+the tags SEARCH and TRIAL.
 """
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import dagster as dg
 from pydantic import Field
@@ -79,14 +80,14 @@ def _params(model: str, given: dict[str, Any]) -> dict[str, Any]:
     return config(**given).model_dump(exclude={"force"})
 
 
-@dg.op(tags=compute.op_tags("GPU_TRAIN"), pool="training")
-def train_trial(
+def _train(
     context: dg.OpExecutionContext,
     config: TrialConfig,
     platform: Platform,
     training: TrainingClient,
+    tags: Mapping[str, str],
 ) -> dict[str, Any]:
-    """Trains one trial, stores it under `search/<model>` and returns its metrics."""
+    """Train one trial, store it under ``search/<model>`` and return its metrics."""
     params = _params(config.model, config.params)
     inputs = open_inputs(ModelInputs, platform, config.as_of)
     built = training.build(
@@ -97,6 +98,7 @@ def train_trial(
         inputs=inputs,
         partition=config.as_of,
         params=params,
+        profile="GPU_TRAIN",
     )
     metrics = built.artifact.metrics
     from recsys_assets.lib.automation import search
@@ -111,7 +113,6 @@ def train_trial(
             if name in metrics
         },
     }
-    tags = {name: context.run.tags[name] for name in (SEARCH, TRIAL) if name in context.run.tags}
     context.log_event(
         dg.AssetMaterialization(
             ["search", config.model],
@@ -126,6 +127,18 @@ def train_trial(
     return metrics
 
 
+@dg.op(tags=compute.op_tags("GPU_TRAIN"), pool="training")
+def train_trial(
+    context: dg.OpExecutionContext,
+    config: TrialConfig,
+    platform: Platform,
+    training: TrainingClient,
+) -> dict[str, Any]:
+    """Trains one trial, stores it under `search/<model>` and returns its metrics."""
+    tags = {name: context.run.tags[name] for name in (SEARCH, TRIAL) if name in context.run.tags}
+    return _train(context, config, platform, training, tags)
+
+
 @dg.job(
     description="Trains one trial of a hyper-parameter search; search_two_tower and search_dlrm "
     "start it."
@@ -135,6 +148,13 @@ def search_trial() -> None:
     train_trial()
 
 
+class Tried(NamedTuple):
+    """Holds the metrics of a trial, None if it failed, and the run with its log."""
+
+    metrics: dict[str, Any] | None
+    run_id: str
+
+
 def _run_trial(
     context: dg.OpExecutionContext,
     platform: Platform,
@@ -142,18 +162,28 @@ def _run_trial(
     name: str,
     number: int,
     config: TrialConfig,
-) -> dg.ExecuteInProcessResult:
+) -> Tried:
+    tags = {SEARCH: name, TRIAL: str(number)}
+    if platform.settings.executor == "k8s":
+        # no run of its own: run monitoring would find no pod of that run, and mark it as failed
+        try:
+            return Tried(_train(context, config, platform, training, tags), context.run_id)
+        except dg.Failure as failure:
+            context.log.error(f"trial {number}: {failure.description}")
+            return Tried(None, context.run_id)
     # a run of its own in this process: it needs no daemon
-    return search_trial.execute_in_process(
+    result = search_trial.execute_in_process(
         instance=context.instance,
         resources={"platform": platform, "training": training},
         raise_on_error=False,
-        tags={SEARCH: name, TRIAL: str(number)},
+        tags=tags,
         run_config={
             "ops": {"train_trial": {"config": config.model_dump()}},
             "loggers": {"console": {"config": {"log_level": "ERROR"}}},
         },
     )
+    metrics = result.output_for_node("train_trial") if result.success else None
+    return Tried(metrics, result.run_id)
 
 
 def _search(
@@ -173,7 +203,7 @@ def _search(
     name = _study_name(platform, model, config, list(wanted.space))
     folder = platform.settings.home / "search"
     study = search.open_study(
-        folder / f"{model}.db", name, wanted, config.trials, config.seed, defaults
+        folder / f"{model}.journal", name, wanted, config.trials, config.seed, defaults
     )
     for number in range(search.finished(study), config.trials):
         trial, params = search.propose(study, wanted)
@@ -186,13 +216,13 @@ def _search(
             TrialConfig(model=model, as_of=config.as_of, params={**config.fixed, **params}),
         )
         trial.set_user_attr("run", result.run_id)
-        if not result.success:
+        metrics = result.metrics
+        if metrics is None:
             study.tell(trial, state=optuna.trial.TrialState.FAIL)
             context.log.warning(
                 f"trial {number} failed with {params}; see the error in run {result.run_id}"
             )
             continue
-        metrics = result.output_for_node("train_trial")
         value = wanted.objective(metrics)
         trial.set_user_attr("seconds", metrics.get("seconds"))
         study.tell(trial, value)
@@ -241,7 +271,7 @@ def _job(model: str) -> dg.JobDefinition:
     @dg.job(
         name=f"search_{model}",
         description=f"Searches hyper-parameters of {model}. Each trial is a run of its own with "
-        f"the tag {SEARCH}.",
+        f"the tag {SEARCH}; on Kubernetes a training pod.",
     )
     def search_model() -> None:
         propose()

@@ -104,10 +104,10 @@ SEARCHES: dict[str, Search] = {
 def open_study(
     file: Path, name: str, search: Search, trials: int, seed: int, defaults: Mapping[str, Any]
 ) -> optuna.Study:
-    """Open or create the study of this name in an SQLite file.
+    """Open or create the study of this name in a file.
 
     Args:
-        file: SQLite.
+        file: Optuna's journal. Unlike SQLite, it works on a network volume.
         name: of the study; the same name finds its trials again.
         search: direction and space.
         trials: of the whole search; a third is drawn at random.
@@ -118,6 +118,7 @@ def open_study(
         ValueError: a default lies outside of the space.
     """
     import optuna
+    from optuna.storages import journal
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     first = {key: defaults[key] for key in search.space}
@@ -137,7 +138,7 @@ def open_study(
         )
     file.parent.mkdir(parents=True, exist_ok=True)
     study = optuna.create_study(
-        storage=f"sqlite:///{file}",
+        storage=journal.JournalStorage(journal.JournalFileBackend(str(file))),
         study_name=name,
         direction=search.direction,
         load_if_exists=True,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from recsys_assets.artifacts import MANIFEST, ArtifactStore
+from recsys_assets.artifacts import ArtifactStore
 from recsys_assets.lib.raw.rows import INTERACTIONS_FILE, RAW_INTERACTIONS
+from recsys_assets.manifests import version_of
 
 FEATURES, MASKED, WORKFLOWS = "features/interactions", "features/masked_train", "features/workflows"
 #: Kind → role of the days that it was made from. A later catalogue makes no day outdated.
@@ -36,7 +36,7 @@ class Freshness:
         self._store = store
         self._manifests: dict[Day, Mapping[str, Any] | None] = {}
         self._versions: dict[Day, str | None] = {}
-        self._recorded: dict[str, Mapping[str, Any] | None] = {}
+        self._recorded: dict[tuple[str, str | None, str], Mapping[str, Any] | None] = {}
 
     def changed(self, manifest: Mapping[str, Any]) -> set[Day]:
         """Return the days that have other rows than when something was made from them.
@@ -95,15 +95,11 @@ class Freshness:
 
     def recorded(self, reference: Mapping[str, Any]) -> Mapping[str, Any] | None:
         """Return the manifest of a version that another manifest names; None if it is gone."""
-        uri = str(reference["uri"])
-        if uri not in self._recorded:
-            fs = self._store.fs
-            try:
-                content = fs.cat_file(f"{fs._strip_protocol(uri)}/{MANIFEST}")
-            except FileNotFoundError:
-                content = b"null"
-            self._recorded[uri] = json.loads(content)
-        return self._recorded[uri]
+        kind, day = reference["kind"], reference["partition"]
+        version = version_of(reference)
+        if (kind, day, version) not in self._recorded:
+            self._recorded[kind, day, version] = self._store.manifest(kind, day, version)
+        return self._recorded[kind, day, version]
 
 
 def _references(manifest: Mapping[str, Any], role: str) -> Sequence[Mapping[str, Any]]:

@@ -64,6 +64,7 @@ def main() -> None:
         timeout_keep_alive=75,
         timeout_graceful_shutdown=10,
         server_header=False,
+        forwarded_allow_ips=settings.trusted_proxies.split(","),
     )
     server = GatewayServer(config, app)
     server.run()

@@ -10,12 +10,7 @@ from typing import Any
 import grpc
 import grpc.aio
 import numpy as np
-from tritonclient.grpc.service_pb2 import (
-    ModelInferRequest,
-    ModelInferResponse,
-    ModelReadyRequest,
-    ServerReadyRequest,
-)
+from tritonclient.grpc.service_pb2 import ModelInferRequest, ModelInferResponse, ModelReadyRequest
 from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 
 from recsys_assets.serving.gateway.models import RecommendRequest
@@ -273,15 +268,12 @@ class RankingClient:
         return response
 
     async def ready(self) -> bool:
-        """Return whether the server is up and the model that answers is loaded."""
+        """Return whether the model that answers is ready.
+
+        The server's own readiness is not asked for: it can be false while a new version loads.
+        """
         try:
-            return bool(
-                (await self._triton.ServerReady(ServerReadyRequest(), timeout=self._limit)).ready
-                and (
-                    await self._triton.ModelReady(
-                        ModelReadyRequest(name=self._model), timeout=self._limit
-                    )
-                ).ready
-            )
+            asked = ModelReadyRequest(name=self._model)
+            return bool((await self._triton.ModelReady(asked, timeout=self._limit)).ready)
         except grpc.aio.AioRpcError:
             return False

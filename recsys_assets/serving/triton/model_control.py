@@ -18,6 +18,10 @@ HEADER = "recsys-control"
 GRPC_HEADER = f"triton-grpc-protocol-{HEADER}"
 RESTRICTED = "model-repository,shared-memory,trace,logging"
 
+#: By default a server is not ready while any version of a model loads, and a promotion would take
+#: every replica out of service. At the start, models are loaded before the server answers at all.
+READY_WHILE_LOADING = "--strict-readiness=false"
+
 
 def control_key(settings: Settings) -> str | None:
     """Return the key of model control; None if no token is set."""

@@ -63,7 +63,9 @@ def test_kept_shops_are_compared(shops: Path, monkeypatch: pytest.MonkeyPatch) -
         comparison.served, np.ones(corner["queries"])
     )
     first, second, *_ = run.table_rows(report)
-    assert first == ("corner", "served (item_to_item)", "1.0000", "", "0.0", "")
+    *told, minutes, milliseconds = first
+    assert (told, milliseconds) == (["corner", "served (item_to_item)", "1.0000", ""], "")
+    assert float(minutes) >= 0  # on a busy machine more than 0.0
     assert second == ("", "rectools_popular", "0.2500", "+0.2000 … +0.3000", "1.2", "2.0")
 
 

@@ -173,6 +173,25 @@ def test_a_trial_that_fails_is_noted_and_the_search_goes_on(home: SimpleNamespac
         assert metadata(result)["best params"]["dropout"] <= 0.3
 
 
+def test_on_a_cluster_the_trials_are_pods_of_the_one_run(home: SimpleNamespace) -> None:
+    """Run monitoring would look for the pod of another run, find none, and mark it as failed."""
+    home.settings.executor = "k8s"
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = run(home, jobs.search_two_tower, instance, trials=12, seed=2)
+        assert result.success
+        assert [one.job_name for one in instance.get_runs()] == ["search_two_tower"]
+        key = dg.AssetKey(["search", "two_tower"])
+        events = instance.fetch_materializations(key, limit=20).records
+    failed = sum(call["dropout"] > 0.3 for call in home.calls)
+    assert 0 < failed < 12
+    assert len(events) == 12 - failed
+    shown = metadata(result)
+    trials = [event.asset_materialization.metadata["trial"].value for event in events]
+    assert len(set(trials)) == len(trials)
+    values = [event.asset_materialization.metadata["held_out_recall"].value for event in events]
+    assert max(values) == shown["held_out_recall"]
+
+
 def test_what_no_training_knows_is_refused(home: SimpleNamespace) -> None:
     with dg.DagsterInstance.ephemeral() as instance:
         result = run(home, jobs.search_two_tower, instance, trials=2, fixed={"colour": 1})

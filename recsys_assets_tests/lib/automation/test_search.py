@@ -35,14 +35,14 @@ def run(file: Path, trials: int, *, fail: tuple[int, ...] = (), seed: int = 1) -
 
 
 def test_the_defaults_are_tried_first_and_nothing_ends_below_them(tmp_path):
-    study = run(tmp_path / "a" / "study.db", 12)
+    study = run(tmp_path / "a" / "study.journal", 12)
     assert study.trials[0].params == {"rate": 1e-3, "size": 2, "fast": True}
     assert study.best_value >= value(DEFAULTS) and study.best_params["size"] == 4
 
 
 def test_one_seed_gives_one_search(tmp_path):
     one, two, other = (
-        run(tmp_path / f"{name}.db", 6, seed=seed)
+        run(tmp_path / f"{name}.journal", 6, seed=seed)
         for name, seed in (("one", 3), ("two", 3), ("other", 4))
     )
     assert (
@@ -53,15 +53,15 @@ def test_one_seed_gives_one_search(tmp_path):
 
 
 def test_an_interrupted_search_goes_on_without_repeating_itself(tmp_path):
-    first = run(tmp_path / "study.db", 4)
+    first = run(tmp_path / "study.journal", 4)
     search.propose(first, SPACE)  # killed in its fifth trial
-    study = run(tmp_path / "study.db", 9)
+    study = run(tmp_path / "study.journal", 9)
     assert search.finished(study) == 9 and study.trials[4].state.name == "FAIL"
     assert len({tuple(t.params.items()) for t in study.trials}) == 9
 
 
 def test_failed_trials_are_last_and_the_report_can_be_pasted(tmp_path):
-    study = run(tmp_path / "study.db", 6, fail=(2,))
+    study = run(tmp_path / "study.journal", 6, fail=(2,))
     table = search.table(study, SPACE)
     assert (
         table["trial"][-1] == 2
@@ -73,13 +73,13 @@ def test_failed_trials_are_last_and_the_report_can_be_pasted(tmp_path):
     assert "| epochs | 12 | 6 |" in parts["best"] and "| fast | true |" in parts["best"]
     assert "ops:\n  retrieval__two_tower:\n    config:\n      epochs: 6\n" in parts["run_config"]
     with pytest.raises(ValueError, match="none of 2 trials succeeded"):
-        search.report(run(tmp_path / "failed.db", 2, fail=(0, 1)), SPACE, DEFAULTS, "op", {})
+        search.report(run(tmp_path / "failed.journal", 2, fail=(0, 1)), SPACE, DEFAULTS, "op", {})
 
 
 def test_a_default_outside_of_the_space_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"rate=0.5, size=3 lie outside"):
         search.open_study(
-            tmp_path / "study.db", "study", SPACE, 3, 1, {**DEFAULTS, "rate": 0.5, "size": 3}
+            tmp_path / "study.journal", "study", SPACE, 3, 1, {**DEFAULTS, "rate": 0.5, "size": 3}
         )
 
 

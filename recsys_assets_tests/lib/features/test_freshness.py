@@ -124,3 +124,16 @@ def test_what_was_made_from_no_files_is_never_outdated(tmp_path: Path) -> None:
         (staged.path / "a").write_text("a")
         staged.publish()
     assert outdated_days(store, DAYS) == {}
+
+
+def test_a_store_that_was_moved_knows_its_days(shop: Shop, tmp_path: Path) -> None:
+    """The addresses in its manifests are those of the place where they were written."""
+    recorded = shop.store.current(FEATURES, DAYS[1]).manifest
+    moved = ArtifactStore(tmp_path.rename(tmp_path.with_name("moved")))
+    fresh = Freshness(moved)
+    assert fresh.corrected(recorded) == set()
+    assert outdated_days(moved, DAYS) == {}
+    shop.store = moved
+    shop.read(DAYS[1], "corrected")
+    assert Freshness(moved).corrected(recorded) == {DAYS[1]}
+    assert set(outdated_days(moved, DAYS)) == set(DAYS[1:])

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -13,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,8 +25,11 @@ import pytest
 
 from recsys_assets.serving.events.served_log import STREAM, unpack
 from recsys_assets.serving.gateway.client import GatewayClient, GatewayError, recommend, send_events
+from recsys_assets.serving.triton.model_control import grpc_headers
+from recsys_assets.serving.triton.replicas import Replica
 from recsys_assets.settings import PROJECT_ROOT, Settings
-from recsys_assets_tests.support.answering_triton import answering, write_answering
+from recsys_assets_tests.conftest import free_port
+from recsys_assets_tests.support.answering_triton import RELEASE, answering, write_answering
 from recsys_assets_tests.support.gateway_calls import promote_similar
 from recsys_assets_tests.support.small_shop import promote
 from recsys_assets_tests.support.small_triton import settings_for
@@ -185,6 +190,62 @@ def test_strange_requests_are_refused_and_the_process_lives(
     assert (
         gateway.poll() is None and httpx.get(f"{settings.gateway_url}/healthz").status_code == 200
     )
+
+
+@pytest.mark.parametrize(
+    ("trusted", "another_client"),
+    [("127.0.0.1", True), ("10.0.0.0/8,127.0.0.0/8", True), ("10.0.0.0/8", False)],
+)
+def test_the_rate_limit_counts_the_clients_of_a_trusted_proxy(
+    settings: Settings, trusted: str, another_client: bool
+) -> None:
+    """The header of another client is ignored: it could name a new address each time."""
+    limited = settings.model_copy(
+        update={
+            "gateway_port": free_port(),
+            "rate_limit": 0.001,  # a burst of one, and then no more for long
+            "trusted_proxies": trusted,
+        }
+    )
+
+    def ask(client: str) -> int:
+        headers = {"x-forwarded-for": f"6.6.6.6, {client}"}
+        return httpx.get(f"{limited.gateway_url}/popular", headers=headers).status_code
+
+    with running(limited):
+        first = ask("203.0.113.1")
+        assert first != 429
+        assert ask("203.0.113.2") == (first if another_client else 429)
+        assert ask("203.0.113.1") == 429
+
+
+def test_a_gateway_stays_ready_while_a_new_version_loads(settings: Settings, gateway: Any) -> None:
+    """A promotion loads for seconds, and a balancer would take all gateways out meanwhile."""
+    model = settings.model_repository / "fused_model"
+    new = model / str(RELEASE + 1)
+    shutil.copytree(model / str(RELEASE), new)
+    begin = "def initialize(self, args):\n"
+    code = (new / "model.py").read_text()
+    assert begin in code
+    (new / "model.py").write_text(code.replace(begin, f"{begin}        time.sleep(4)\n"))
+    replica = Replica(settings.triton_grpc[0], grpc_headers(settings))
+    health = f"http://{settings.triton_host}:{settings.triton_http_port}/v2/health/ready"
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            loading = pool.submit(replica.load, "fused_model")
+            seen = []
+            while not loading.done():
+                ready = httpx.get(f"{settings.gateway_url}/readyz").status_code
+                seen.append((ready, httpx.get(health).status_code))
+                time.sleep(0.2)
+            loading.result()
+        assert len(seen) > 5
+        assert set(seen) == {(200, 200)}
+        assert replica.serves("fused_model", RELEASE + 1)
+    finally:
+        shutil.rmtree(new)
+        replica.load("fused_model")
+        replica.close()
 
 
 def test_the_log_is_json_and_names_no_visitor(settings: Settings, gateway: Any) -> None:

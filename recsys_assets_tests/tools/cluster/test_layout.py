@@ -82,7 +82,8 @@ def test_a_changed_module_is_another_program(
 
 
 def test_every_program_names_its_version() -> None:
-    assert all(program.version.startswith("v") for program in binaries.PROGRAMS)
+    programs = (*binaries.PROGRAMS, *binaries.METRICS)
+    assert all(program.version.startswith("v") for program in programs)
 
 
 UPSTREAM = """module k8s.io/kubernetes

@@ -14,6 +14,7 @@ import sys
 import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 
 from tools.cluster.commands import ClusterError, run
 from tools.cluster.images.in_tree import in_tree
@@ -169,11 +170,11 @@ def merlin(packages: tuple[str, ...], environment: Path, lock: str, added: froze
         added: the packages that the Dockerfile installs itself.
     """
     below = plain(packages)
-    pins = re.findall(r"^([A-Za-z0-9][\w.-]*)==([^\s;\\]+)", lock, re.MULTILINE)
-    wanted = "".join(f"{name}=={version}\n" for name, version in pins if name not in added)
+    pins = re.findall(r"^([A-Za-z0-9][\w.-]*)(==[^\\\n]+)", lock, re.MULTILINE)
+    wanted = "".join(f"{name}{rest.rstrip()}\n" for name, rest in pins if name not in added)
 
     def fill(tree: Path) -> None:
-        command = f"printf '%s' '{wanted}' > /tmp/base.lock && pip install -r /tmp/base.lock"
+        command = f"printf %s {quote(wanted)} > /tmp/base.lock && pip install -r /tmp/base.lock"
         in_tree(below.layers, tree, command, folder="/", variables={}, environment=environment)
 
     layer = kept(key_of("merlin", below.layers[-1].key, wanted), fill)

@@ -24,7 +24,9 @@ from tools.cluster.images.oci import Config, write_image
 
 PROJECT = Path(__file__).resolve().parents[3]
 DOCKERFILES = PROJECT / "helm" / "images"
-IMAGES = ("platform", "serving", "training")
+IMAGES = ("platform", "gateway", "serving", "training")
+#: Image → environment of this machine that its locks made, where it has another name.
+ENVIRONMENTS = {"gateway": "platform"}
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ def environment_of(name: str) -> Path:
     Raises:
         ClusterError: it is not set up.
     """
-    folder = PROJECT / ".venvs" / name
+    folder = PROJECT / ".venvs" / ENVIRONMENTS.get(name, name)
     if not (folder / "bin/python").exists():
         raise ClusterError(f"no environment {folder}: make setup")
     return folder
