@@ -37,6 +37,9 @@ base_of() {
   esac
 }
 
+pushed=$(mktemp)
+trap 'rm -f "$pushed"' EXIT
+
 # every base is looked at before the first build
 for image in "${images[@]}"; do
   variable=$(base_of "$image")
@@ -54,10 +57,17 @@ for image in "${images[@]}"; do
     || fail "$name has high or critical faults that have a fix: take a newer base or newer locks (make locks)"
   digest=
   if [ "${PUSH:-no}" = yes ]; then
-    "$engine" push "$name" >&2
-    # an image that was pushed to two registries has a digest in each
-    digest=$("$engine" image inspect --format '{{range .RepoDigests}}{{println .}}{{end}}' "$name" \
-      | awk -v name="${name%:*}@" 'index($0, name) == 1 && !found++')
+    if [ "$(basename "$engine")" = podman ]; then
+      # its store has another digest than the registry, whose layers are compressed
+      "$engine" push --digestfile "$pushed" "$name" >&2
+      digest=$(cat "$pushed")
+      digest=${digest:+${name%:*}@$digest}
+    else
+      "$engine" push "$name" >&2
+      # an image that was pushed to two registries has a digest in each
+      digest=$("$engine" image inspect --format '{{range .RepoDigests}}{{println .}}{{end}}' "$name" \
+        | awk -v name="${name%:*}@" 'index($0, name) == 1 && !found++')
+    fi
     [ -n "$digest" ] || fail "$engine names no digest of $name after its push"
     [ "${SIGN:-no}" != yes ] || cosign sign --yes ${COSIGN_KEY:+--key "$COSIGN_KEY"} "$digest" >&2
   fi

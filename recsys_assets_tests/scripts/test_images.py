@@ -143,6 +143,17 @@ def test_what_was_pushed_is_signed_by_digest(checkout: Checkout) -> None:
     assert checkout.calls("cosign") == [f"cosign sign --yes --key key {pushed}"]
 
 
+def test_podman_s_digest_is_that_of_the_push(checkout: Checkout) -> None:
+    """Its store names another one, of layers that are not compressed."""
+    checkout.program("podman", f'[ "$1 $2" != "push --digestfile" ] || printf {DIGEST} > "$3"\n')
+    options = {"ENGINE": "podman", "REGISTRY": "registry.example", "IMAGES": "gateway"}
+    done = checkout.build(PUSH="yes", **options)
+    assert done.returncode == 0, done.stderr
+    name, digest = done.stdout.split()
+    assert digest == f"registry.example/recsys-gateway@{DIGEST}"
+    assert checkout.calls("podman")[-1].endswith(f" {name}")
+
+
 def test_a_push_without_a_digest_is_not_signed(checkout: Checkout) -> None:
     options = {"REGISTRY": "registry.example", "IMAGES": "gateway"}
     done = checkout.build(PUSH="yes", SIGN="yes", **options)

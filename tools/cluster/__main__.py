@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tools.cluster import lifecycle
+from tools.cluster import binaries, lifecycle
 from tools.cluster.commands import ClusterError
 from tools.cluster.helm_program import helm
 from tools.cluster.kubernetes_api import kubectl_command, load
@@ -42,12 +42,15 @@ def parser() -> argparse.ArgumentParser:
         "down": "end a cluster and remove everything of it",
         "status": "list the clusters of this machine",
         "check": "say why a cluster cannot run here",
+        "build": "build the programs of a cluster, which the first start does too",
         "load": "import images, given as OCI layout tars",
         "kubectl": "call kubectl as the cluster's administrator",
         "helm": "call helm as the cluster's administrator",
     }.items():
         one = commands.add_parser(name, help=text, description=text)
-        if name not in ("status", "check"):
+        if name == "build":
+            one.add_argument("--metrics", action="store_true", help="and those that measure")
+        elif name not in ("status", "check"):
             one.add_argument("--name", default=DEFAULT_NAME, help=f"default: {DEFAULT_NAME}")
         if name == "load":
             one.add_argument("images", nargs="+", type=Path)
@@ -83,6 +86,9 @@ def act(given: argparse.Namespace) -> int:
         for reason in reasons:
             say(reason)
         return int(bool(reasons))
+    elif given.command == "build":
+        programs = (*binaries.PROGRAMS, *(binaries.METRICS if given.metrics else ()))
+        say(f"programs: {binaries.build(say, programs):.0f} s")
     elif given.command == "load":
         for image in given.images:
             say(f"{image.name} {load(running(given.name), image):.1f} s")

@@ -26,7 +26,7 @@ import pytest
 from recsys_assets.serving.events.served_log import STREAM, unpack
 from recsys_assets.serving.gateway.client import GatewayClient, GatewayError, recommend, send_events
 from recsys_assets.serving.triton.model_control import grpc_headers
-from recsys_assets.serving.triton.replicas import Replica
+from recsys_assets.serving.triton.replicas import Replica, ReplicaError
 from recsys_assets.settings import PROJECT_ROOT, Settings
 from recsys_assets_tests.conftest import free_port
 from recsys_assets_tests.support.answering_triton import RELEASE, answering, write_answering
@@ -219,33 +219,55 @@ def test_the_rate_limit_counts_the_clients_of_a_trusted_proxy(
         assert ask("203.0.113.1") == 429
 
 
-def test_a_gateway_stays_ready_while_a_new_version_loads(settings: Settings, gateway: Any) -> None:
-    """A promotion loads for seconds, and a balancer would take all gateways out meanwhile."""
+@contextmanager
+def next_version(settings: Settings, first_line: str) -> Iterator[Replica]:
+    """Put the next version of the model in its place; its start begins with a line of its own."""
     model = settings.model_repository / "fused_model"
     new = model / str(RELEASE + 1)
     shutil.copytree(model / str(RELEASE), new)
     begin = "def initialize(self, args):\n"
     code = (new / "model.py").read_text()
     assert begin in code
-    (new / "model.py").write_text(code.replace(begin, f"{begin}        time.sleep(4)\n"))
+    (new / "model.py").write_text(code.replace(begin, f"{begin}        {first_line}\n"))
     replica = Replica(settings.triton_grpc[0], grpc_headers(settings))
-    health = f"http://{settings.triton_host}:{settings.triton_http_port}/v2/health/ready"
     try:
-        with ThreadPoolExecutor(1) as pool:
-            loading = pool.submit(replica.load, "fused_model")
-            seen = []
-            while not loading.done():
-                ready = httpx.get(f"{settings.gateway_url}/readyz").status_code
-                seen.append((ready, httpx.get(health).status_code))
-                time.sleep(0.2)
-            loading.result()
-        assert len(seen) > 5
-        assert set(seen) == {(200, 200)}
-        assert replica.serves("fused_model", RELEASE + 1)
+        yield replica
     finally:
         shutil.rmtree(new)
         replica.load("fused_model")
         replica.close()
+
+
+def readiness(settings: Settings) -> tuple[int, int]:
+    """Return what a load balancer is told by the gateway and by Triton."""
+    triton = f"http://{settings.triton_host}:{settings.triton_http_port}/v2/health/ready"
+    gateway = httpx.get(f"{settings.gateway_url}/readyz").status_code
+    return gateway, httpx.get(triton).status_code
+
+
+def test_a_gateway_stays_ready_while_a_new_version_loads(settings: Settings, gateway: Any) -> None:
+    """A promotion loads for seconds, and a balancer would take all gateways out meanwhile."""
+    with next_version(settings, "time.sleep(4)") as replica, ThreadPoolExecutor(1) as pool:
+        loading = pool.submit(replica.load, "fused_model")
+        seen = []
+        while not loading.done():
+            seen.append(readiness(settings))
+            time.sleep(0.2)
+        loading.result()
+        assert len(seen) > 5
+        assert set(seen) == {(200, 200)}
+        assert replica.serves("fused_model", RELEASE + 1)
+
+
+def test_a_version_that_fails_to_load_takes_nothing_out_of_service(
+    settings: Settings, gateway: Any
+) -> None:
+    with next_version(settings, "raise ValueError('no such column')") as replica:
+        with pytest.raises(ReplicaError, match="no such column"):
+            replica.load("fused_model")
+        assert readiness(settings) == (200, 200)
+        answer = recommend(settings.gateway_url, "u")
+        assert (answer["release"]["ranker"], answer["degraded"]) == (RELEASE, False)
 
 
 def test_the_log_is_json_and_names_no_visitor(settings: Settings, gateway: Any) -> None:
