@@ -110,6 +110,9 @@ ADAPTER = Program(
     "sigs.k8s.io/prometheus-adapter",
     "sigs.k8s.io/prometheus-adapter/cmd/adapter",
 )
+TRAEFIK = Program(
+    "traefik", "github.com/traefik/traefik/v3", "github.com/traefik/traefik/v3/cmd/traefik"
+)
 #: What autoscalers read; as much work to build as all others, so that only who asks for it gets it.
 METRICS = (METRICS_SERVER, PROMETHEUS, ADAPTER)
 

@@ -82,7 +82,7 @@ def test_a_changed_module_is_another_program(
 
 
 def test_every_program_names_its_version() -> None:
-    programs = (*binaries.PROGRAMS, *binaries.METRICS)
+    programs = (*binaries.PROGRAMS, *binaries.METRICS, binaries.TRAEFIK)
     assert all(program.version.startswith("v") for program in programs)
 
 
