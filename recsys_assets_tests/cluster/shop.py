@@ -15,6 +15,7 @@ import yaml
 
 from recsys_assets.settings import PROJECT_ROOT
 from recsys_assets_tests.conftest import free_port
+from recsys_assets_tests.helm.conftest import CHARTS, DEFINITIONS
 from recsys_assets_tests.support import commands
 from tools.cluster import helm_program
 from tools.cluster.binaries import cache, locked
@@ -27,8 +28,6 @@ NAMESPACE = "shop"
 TAG = "1"
 PASSWORD, TOKEN, DATABASE_PASSWORD = "of-the-valkey", "of-the-gateway", "of-the-postgres"
 USER = 10_001
-CHARTS = PROJECT_ROOT / "helm"
-DEFINITIONS = PROJECT_ROOT.parent / "shared" / "crds"
 STEP = {"recsys/role": "step"}
 #: For what a pod may take on busy cores.
 LIMIT = 600.0
@@ -184,6 +183,21 @@ class Shop:
             f"--values={values}",
             *(options or ("--wait", "--timeout=10m")),
         )
+
+    def change(self, changed: Mapping[str, Mapping[str, Any]]) -> None:
+        """Upgrade charts with changed values, in the one that holds them all if it is installed.
+
+        Args:
+            changed: chart → what differs from its values here.
+        """
+        installed = {one["name"] for one in json.loads(self.helm("list", "--output=json"))}
+        if "recsys" in installed:
+            whole = self.values("recsys")
+            parts = {chart: {**whole[chart], **own} for chart, own in changed.items()}
+            self.install("recsys", "--wait", "--timeout=5m", **parts)
+        else:
+            for chart, own in changed.items():
+                self.install(chart, **own)
 
     # --- pods ---
     def run_pod(

@@ -22,6 +22,7 @@ import pytest
 from recsys_assets.settings import PROJECT_ROOT
 from recsys_assets_tests.cluster.conftest import say
 from recsys_assets_tests.conftest import free_port
+from recsys_assets_tests.support.repository import commit_all
 from tools.cluster.commands import wait_until
 from tools.cluster.images.build import Built, base_of, build
 from tools.cluster.images.layers import kept, key_of
@@ -131,9 +132,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if os.path.lexists(PROJECT_ROOT / name):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(PROJECT_ROOT / name, folder / name, follow_symlinks=False)
-    identity = ("-c", "user.name=of the test", "-c", "user.email=test@example.org")
-    for arguments in (("init", "-q"), ("add", "-A"), (*identity, "commit", "-qm", "all")):
-        subprocess.run(["git", *arguments], cwd=folder, check=True)
+    commit_all(folder)
     return folder
 
 

@@ -17,9 +17,10 @@ import httpx
 import pytest
 
 from recsys_assets_tests.cluster.conftest import say
-from recsys_assets_tests.cluster.shop import DEFINITIONS, LIMIT, NAMESPACE, STEP, TAG, TOKEN, Shop
+from recsys_assets_tests.cluster.shop import LIMIT, NAMESPACE, STEP, TAG, TOKEN, Shop
 from recsys_assets_tests.cluster.walk import after_the_last as after_the_last
 from recsys_assets_tests.cluster.walk import essential
+from recsys_assets_tests.helm.conftest import DEFINITIONS
 from tools.cluster.commands import ClusterError, wait_until
 from tools.cluster.kubernetes_api import NAMESPACE as CONTAINERD_NAMESPACE
 from tools.cluster.kubernetes_api import apply, get, kubectl, kubectl_command

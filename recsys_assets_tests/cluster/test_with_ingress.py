@@ -100,15 +100,9 @@ def door(serving: Shop, database: outside.Postgres) -> Door:
         f"{nginx}/auth-secret": "dagster-users",
         f"{nginx}/auth-realm": "Dagster",
     }
-    own = {"recsys-gateway": ways[SHOP], "recsys-dagster": ways[DAGSTER]}
-    installed = {one["name"] for one in json.loads(serving.helm("list", "--output=json"))}
-    if "recsys" in installed:
-        whole = serving.values("recsys")
-        changed = {chart: {**whole[chart], "ingress": way} for chart, way in own.items()}
-        serving.install("recsys", "--wait", "--timeout=5m", **changed)
-    else:
-        for chart, way in own.items():
-            serving.install(chart, ingress=way)
+    serving.change(
+        {"recsys-gateway": {"ingress": ways[SHOP]}, "recsys-dagster": {"ingress": ways[DAGSTER]}}
+    )
     opened = Door(address, str(pki / "ca.crt"))
     wait_until(
         lambda: opened.curl(f"https://{SHOP}/popular")[0] == 200, "the way in", LIMIT, every=1

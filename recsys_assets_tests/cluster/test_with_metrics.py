@@ -18,7 +18,8 @@ import yaml
 
 from recsys_assets_tests.cluster import outside
 from recsys_assets_tests.cluster.conftest import say
-from recsys_assets_tests.cluster.shop import CHARTS, LIMIT, NAMESPACE, Shop
+from recsys_assets_tests.cluster.shop import LIMIT, NAMESPACE, Shop
+from recsys_assets_tests.helm.conftest import CHARTS
 from tools.cluster import binaries, metrics
 from tools.cluster.commands import ClusterError, wait_until
 from tools.cluster.kubernetes_api import get, kubectl
@@ -38,13 +39,7 @@ def measured(serving: Shop, database: outside.Postgres) -> Shop:
     rules = yaml.safe_load((CHARTS / "prometheus-adapter-values.yaml").read_text())["rules"]
     metrics.install(serving.cluster, rules["custom"], say)
     values = {**serving.values("recsys-triton")["autoscaling"], "targetQueueMsPerRequest": "5"}
-    installed = {one["name"] for one in json.loads(serving.helm("list", "--output=json"))}
-    if "recsys" in installed:
-        whole = serving.values("recsys")
-        triton = {**whole["recsys-triton"], "autoscaling": values}
-        serving.install("recsys", "--wait", "--timeout=5m", **{"recsys-triton": triton})
-    else:
-        serving.install("recsys-triton", autoscaling=values)
+    serving.change({"recsys-triton": {"autoscaling": values}})
     return serving
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import sys
 from collections.abc import Callable
 
 import pytest
@@ -25,7 +24,7 @@ def essential(function: Callable[..., None]) -> Callable[..., None]:
         try:
             function(*arguments, **named)
         except BaseException:
-            sys.modules[function.__module__].__dict__["STOPPED_AT"] = function.__name__
+            function.__globals__["STOPPED_AT"] = function.__name__
             raise
 
     return tried

@@ -15,6 +15,8 @@ from tools.cluster import helm_program
 from tools.cluster.commands import ClusterError
 
 CHARTS = PROJECT_ROOT / "helm"
+#: Schemas of the custom resources that the charts use; not every checkout has them beside it.
+DEFINITIONS = PROJECT_ROOT.parent / "shared" / "crds"
 
 
 @pytest.fixture(scope="session")

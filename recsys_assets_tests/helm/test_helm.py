@@ -21,9 +21,8 @@ from recsys_assets.orchestration import compute
 from recsys_assets.serving.triton.model_control import READY_WHILE_LOADING, control_key
 from recsys_assets.serving.triton.served import ENTRANCES
 from recsys_assets.settings import PROJECT_ROOT, Settings
+from recsys_assets_tests.helm.conftest import CHARTS, DEFINITIONS
 
-CHARTS = PROJECT_ROOT / "helm"
-CRDS = PROJECT_ROOT.parent / "shared" / "crds"
 RENDERINGS = [
     (path.parent.parent.name, path.name.removesuffix("-values.yaml"))
     for path in sorted(CHARTS.glob("*/ci/*-values.yaml"))
@@ -84,7 +83,8 @@ def test_manifests_are_valid(rendered, chart, values):
 
 
 @pytest.mark.skipif(
-    not CRDS.is_dir(), reason=f"{CRDS} is absent: the custom resources' own schemas lie there"
+    not DEFINITIONS.is_dir(),
+    reason=f"{DEFINITIONS} is absent: the custom resources' own schemas lie there",
 )
 @pytest.mark.parametrize(("chart", "values"), RENDERINGS)
 def test_custom_resources_are_valid(rendered, chart, values):
@@ -98,7 +98,7 @@ def validate_custom(manifest: dict[str, Any]) -> None:
     for kubectl.
     """
     (definition,) = [
-        d for d in yaml.safe_load_all((CRDS / CUSTOM[manifest["kind"]]).read_text()) if d
+        d for d in yaml.safe_load_all((DEFINITIONS / CUSTOM[manifest["kind"]]).read_text()) if d
     ]
     version = manifest["apiVersion"].rsplit("/", 1)[-1]
     (schema,) = [
@@ -125,7 +125,7 @@ def close(schema: Any) -> Any:
     return closed
 
 
-@pytest.mark.skipif(not CRDS.is_dir(), reason=f"{CRDS} is absent")
+@pytest.mark.skipif(not DEFINITIONS.is_dir(), reason=f"{DEFINITIONS} is absent")
 def test_a_misspelt_custom_resource_is_refused(rendered):
     pool = yaml.safe_load(yaml.safe_dump(one(rendered("karpenter"), "NodePool", "recsys-gpu")))
     pool["spec"]["disruption"]["consolidationPolicies"] = "WhenEmpty"

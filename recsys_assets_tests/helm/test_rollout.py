@@ -13,10 +13,9 @@ from typing import Any
 import pytest
 import yaml
 
-from recsys_assets.settings import PROJECT_ROOT
+from recsys_assets_tests.helm.conftest import CHARTS
 from recsys_assets_tests.support.json_server import NOT_FOUND, json_server
 
-CHARTS = PROJECT_ROOT / "helm"
 NAMESPACE = "shop"
 
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
-from recsys_assets.settings import PROJECT_ROOT, Settings
+from recsys_assets.settings import Settings
+from recsys_assets_tests.helm.conftest import CHARTS
 
-CHARTS = PROJECT_ROOT / "helm"
 NAMES = sorted(path.parent.name for path in CHARTS.glob("*/Chart.yaml"))
 #: These settings come from the Secret and from the release, not from values.
 NOT_VALUES = {"RECSYS_TOKEN", "RECSYS_VALKEY_PASSWORD", "RECSYS_K8S_NAMESPACE"}

@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from recsys_assets.settings import PROJECT_ROOT
+from recsys_assets_tests.support.repository import commit_all
 from tools.cluster.images.build import IMAGES
 
 DIGEST = "sha256:" + "a" * 64
@@ -33,9 +34,7 @@ class Checkout:
         self.programs.mkdir()
         for name in ("docker", "trivy", "cosign"):
             self.program(name)
-        identity = ("-c", "user.name=of the test", "-c", "user.email=test@example.org")
-        for arguments in (("init", "-q"), ("add", "-A"), (*identity, "commit", "-qm", "all")):
-            subprocess.run(["git", *arguments], cwd=self.root, check=True)
+        commit_all(self.root)
 
     def program(self, name: str, more: str = "") -> None:
         path = self.programs / name

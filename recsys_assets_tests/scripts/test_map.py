@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from recsys_assets.settings import PROJECT_ROOT
+from recsys_assets_tests.support.repository import commit_all
 from scripts import map as house_map
 
 #: cli -> work -> ground, with one import inside a function, and a room beside the house.
@@ -395,21 +396,11 @@ def test_check_names_every_circle_also_in_packages_that_are_not_drawn(
 
 
 # --- a commit, the command ------------------------------------------------------------------------
-def commit(root: Path) -> None:
-    """Commit a tree with git."""
-    for command in (
-        ["init", "-q"],
-        ["add", "."],
-        ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-q", "-m", "before"],
-    ):
-        subprocess.run(["git", "-C", str(root), *command], check=True)
-
-
 def test_at_reads_a_commit_and_leaves_the_tree(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = write(tmp_path / "clone", HOUSE)
-    commit(root)
+    commit_all(root)
     assert run(root) == 0
     before = capsys.readouterr().out
     write(root, {"recsys_assets/later.py": "import recsys_assets.cli\n"})
@@ -422,7 +413,7 @@ def test_at_reads_a_commit_and_leaves_the_tree(
 def test_at_names_a_commit_that_git_does_not_have(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    commit(write(tmp_path, HOUSE))
+    commit_all(write(tmp_path, HOUSE))
     assert run(tmp_path, "--at", "no-such-branch") == 2
     assert "no-such-branch" in capsys.readouterr().err
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tools.cluster import binaries
 from tools.cluster.images import static
-from tools.cluster.kubernetes_api import get, kubectl, load
+from tools.cluster.kubernetes_api import get, kubectl, load, wait_rolled_out
 from tools.cluster.layout import Cluster
 
 MANIFEST = Path(__file__).parent / "manifests" / "traefik.yaml"
@@ -27,7 +27,6 @@ def install(cluster: Cluster, say: Callable[[str], None]) -> str:
     binaries.build(say, (binaries.TRAEFIK,))
     load(cluster, static.write(binaries.TRAEFIK), cluster.nodes[:1])
     kubectl(cluster, "apply", "--server-side", f"--filename={MANIFEST}")
-    rollout = ("rollout", "status", "deployment/traefik", f"--namespace={NAMESPACE}")
-    kubectl(cluster, *rollout, "--timeout=300s", limit=310)
+    wait_rolled_out(cluster, NAMESPACE, "traefik", 300.0)
     service = get(cluster, "service/traefik", f"--namespace={NAMESPACE}")
     return str(service["spec"]["clusterIP"])

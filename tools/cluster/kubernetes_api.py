@@ -47,6 +47,12 @@ def apply(cluster: Cluster, *manifests: dict[str, Any]) -> str:
     )
 
 
+def wait_rolled_out(cluster: Cluster, namespace: str, deployment: str, limit: float) -> None:
+    """Wait until all pods of a deployment are ready, for some seconds at most."""
+    rollout = ("rollout", "status", f"deployment/{deployment}", f"--namespace={namespace}")
+    kubectl(cluster, *rollout, f"--timeout={limit:.0f}s", limit=limit + 10)
+
+
 def answers(cluster: Cluster) -> bool:
     """Return whether the API server is ready."""
     try:

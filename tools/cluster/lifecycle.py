@@ -148,8 +148,7 @@ def _wait(cluster: Cluster, steps: Steps) -> None:
     steps.done("nodes")
     text = (MANIFESTS / "dns.yaml").read_text().replace("ADDRESS", cluster.dns)
     kubernetes_api.kubectl(cluster, "apply", "--server-side", "--filename=-", given=text)
-    rollout = ("rollout", "status", "deployment/coredns", "--namespace=kube-system")
-    kubernetes_api.kubectl(cluster, *rollout, f"--timeout={LIMIT:.0f}s", limit=LIMIT + 10)
+    kubernetes_api.wait_rolled_out(cluster, "kube-system", "coredns", LIMIT)
     steps.done("DNS")
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from tools.cluster import binaries
 from tools.cluster.images import static
-from tools.cluster.kubernetes_api import get, kubectl, load
+from tools.cluster.kubernetes_api import get, kubectl, load, wait_rolled_out
 from tools.cluster.layout import Cluster
 
 MANIFESTS = Path(__file__).parent / "manifests"
@@ -88,8 +88,7 @@ def install(cluster: Cluster, rules: Sequence[dict[str, Any]], say: Callable[[st
             text = text.replace(f"    {word}\n", f"    {json.dumps(content)}\n")
         kubectl(cluster, "apply", "--server-side", "--filename=-", given=text)
     for namespace, name in (("kube-system", "metrics-server"), ("monitoring", "prometheus")):
-        rollout = ("rollout", "status", f"deployment/{name}", f"--namespace={namespace}")
-        kubectl(cluster, *rollout, "--timeout=300s", limit=310)
+        wait_rolled_out(cluster, namespace, name, 300.0)
     available = ("wait", "--for=condition=Available", "--timeout=120s")
     for api in ("v1beta1.metrics.k8s.io", "v1beta1.custom.metrics.k8s.io"):
         kubectl(cluster, *available, f"apiservice/{api}", limit=130)
