@@ -134,12 +134,14 @@ class Window:
         last: distance of the last day from the day, included.
         clipped: days before the calendar are left out; other days must exist.
         part: of an as-of day's window, which is shorter near the calendar's first day.
+        calendar: returns the first day of the calendar, for a clipped window.
     """
 
     first: Distance
     last: Distance
     clipped: bool = False
     part: Part | None = None
+    calendar: Callable[[Settings], date] = calendar_start
 
     def days(self, settings: Settings, day: str) -> list[str]:
         """Return the window's days; a clipped window leaves out days before the calendar."""
@@ -147,7 +149,7 @@ class Window:
             return self.part.of(*split(day, settings))
         around = self.around(day, settings)
         return (
-            [one for one in around if one >= calendar_start(settings).isoformat()]
+            [one for one in around if one >= self.calendar(settings).isoformat()]
             if self.clipped
             else around
         )
@@ -189,7 +191,8 @@ class Window:
             return max(self.distances(settings)[1], other.distances(settings)[1])
 
         shrinks = self.part is not None or other.part is not None
-        return Window(nearest, farthest, self.clipped or other.clipped or shrinks)
+        clipped = self.clipped or other.clipped or shrinks
+        return Window(nearest, farthest, clipped, calendar=self.calendar)
 
 
 def _before_training(settings: Settings) -> int:

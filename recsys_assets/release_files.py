@@ -24,6 +24,11 @@ INDEX = "index.faiss"
 #: Table, constant and half-life of the query of a simple rung.
 RUNG_QUERY = "query.npz"
 
+# --- the ads ranker ------------------------------------------------------------------------------
+ADS_FILE = "ads.parquet"  # one day of shown ads
+ADS_TRANSFORMS, ADS_DCN_ONNX = "ads_transforms.json", "ads_dcn.onnx"
+VALID_SCORES = "valid_scores.npy"  # of the validation rows, in their order
+
 # --- a release ------------------------------------------------------------------------------------
 RELEASE_FILE, DISPLAY_FILE, IMAGES_FILE = "release.json", "display.json", "images.parquet"
 ITEM_IDS_FILE, SIMILAR_FILE = "item_ids.json", "similar_items.npy"

@@ -13,6 +13,7 @@ from pydantic_settings import SettingsConfigDict
 
 from recsys_assets import local_time
 from recsys_assets.addresses import resolve
+from recsys_assets.ads_settings import AdsSettings
 from recsys_assets.columns import INTEREST_EVENTS, EventType
 from recsys_assets.compute_settings import ComputeSettings
 from recsys_assets.drift_settings import DriftSettings
@@ -36,7 +37,7 @@ LOCAL_PORTS = (
 )
 
 
-class Settings(ScheduleSettings, EventSettings, DriftSettings, ComputeSettings):
+class Settings(ScheduleSettings, EventSettings, DriftSettings, AdsSettings, ComputeSettings):
     """The settings of one home; each field is the variable ``RECSYS_<NAME>``."""
 
     model_config = SettingsConfigDict(env_prefix="RECSYS_", extra="ignore")

@@ -297,6 +297,9 @@ def _imported(code: types.CodeType) -> dict[str, object]:
 #: Assets that build no artifact by a function of the platform: a training step writes theirs, or
 #: none is written.
 WITHOUT = {
+    "ads_ctr/workflow",
+    "ads_ctr/datasets",
+    "ads_ctr/dcn",
     "features/workflows",
     "features/datasets",
     "ladder/simple_models",

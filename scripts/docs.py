@@ -164,7 +164,8 @@ class Repository:
         """Return the commands of `recsys`, each with its subcommands."""
         found: dict[str, set[str]] = {}
         main = self._read(f"{HOUSE}/cli/main.py")
-        for name in decorated(main) | set(re.findall(r"app\.command\([^()]*\)\((\w+)\)", main)):
+        added = main + self._read(f"{HOUSE}/cli/landing_app.py")
+        for name in decorated(main) | set(re.findall(r"app\.command\([^()]*\)\((\w+)\)", added)):
             found[name.replace("_", "-")] = set()
         for module, name in re.findall(r'add_typer\((\w+)\.app, name="([\w-]+)"\)', main):
             alias = re.search(rf"import (\w+) as {module}\b", main)

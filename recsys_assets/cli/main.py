@@ -19,7 +19,7 @@ from recsys_assets.cli import bench as bench  # adds its commands
 from recsys_assets.cli import bench_app, check, drill
 from recsys_assets.cli import bench_learning as bench_learning  # adds its commands
 from recsys_assets.cli.cluster import PASSED_ON, cluster
-from recsys_assets.cli.ingest import ingest
+from recsys_assets.cli.landing_app import add_landing
 from recsys_assets.exits import run_and_leave
 from recsys_assets.settings import Settings, get_settings
 
@@ -32,7 +32,7 @@ app = typer.Typer(
 app.add_typer(bench_app.app, name="bench")
 app.add_typer(check.app, name="check")
 app.add_typer(drill.app, name="drill")
-app.command()(ingest)
+add_landing(app)
 app.command(**PASSED_ON)(cluster)
 console = Console(stderr=True)  # standard output carries answers only
 

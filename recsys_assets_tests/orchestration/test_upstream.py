@@ -104,7 +104,8 @@ def paper(
     items = store.current("raw/items")
     for kind in ("training_catalogue", "text", "image_encoder", "image", "pca", "items"):
         publish(f"embeddings/{kind}", None, items=items)
-    for kind in ("raw/interactions", "features/interactions", "features/masked_train"):
+    daily = "raw/interactions", "features/interactions", "features/masked_train", "ads_ctr/logs"
+    for kind in daily:
         for day in days:
             publish(kind, day)
     made: dict[str, Artifact] = {}
@@ -176,7 +177,8 @@ def paper(
             }
         )
     )
-    publish("monitor/served", DAY)
+    for kind in ("monitor/served", "ads_ctr/workflow", "ads_ctr/datasets", "ads_ctr/dcn"):
+        publish(kind, DAY)
     rows = publish(
         "fine_tune/rows",
         DAY,
@@ -325,6 +327,7 @@ MAY_OPEN = {
 }
 IN_DEFS = {
     "raw.interactions._one_day": "the day's own version before, for its arrivals",
+    "ads_ctr.logs._one_day": "its own earlier days, for the drift",
     "features.daily._drift": "drift against the asset's own earlier days",
     **dict.fromkeys(
         (f"automation.due_models.{name}" for name in ("refresh_of", "fine_tune_of", "report")),

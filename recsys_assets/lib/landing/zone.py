@@ -18,6 +18,8 @@ USERS_FILE = "users/users.parquet"
 INTERACTIONS_FOLDER, TRUTH_FOLDER, QUARANTINE_FOLDER = "interactions", "truth", "quarantine"
 #: The gateway's answers by day, one row per answer.
 SERVED_FOLDER = "served"
+#: Logs of shown ads by day, and the click probabilities of simulated ones.
+ADS_FOLDER, ADS_TRUTH_FOLDER = "ads", "truth/ads"
 
 
 def was_ingested(landing: str | Path) -> bool:

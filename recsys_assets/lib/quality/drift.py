@@ -137,12 +137,16 @@ def divergence(day: pl.DataFrame, baseline: pl.DataFrame) -> float:
     return jensen_shannon(*counts(day, baseline))
 
 
-def counts(day: pl.DataFrame, baseline: pl.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+def counts(
+    day: pl.DataFrame, baseline: pl.DataFrame, *, pooled: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the rows per value of the day and of the baseline, int64 [K] each.
 
     Args:
         day: profile rows of the feature, {feature, value, rows}.
         baseline: profile rows of several days; rows of a repeated value are added up.
+        pooled: keep the TOP_VALUES of both sides together. Those of the baseline alone are partly
+            frequent there by chance, and then seem to have become rarer.
     """
 
     def summed(table: pl.DataFrame, name: str) -> pl.DataFrame:
@@ -152,7 +156,7 @@ def counts(day: pl.DataFrame, baseline: pl.DataFrame) -> tuple[np.ndarray, np.nd
         summed(day, "now")
         .join(summed(baseline, "before"), on="value", how="full", coalesce=True)
         .with_columns(pl.col("now").fill_null(0), pl.col("before").fill_null(0))
-        .sort(["before", "value"], descending=[True, False])
+        .sort([pl.col("before") + pl.col("now") * int(pooled), "value"], descending=[True, False])
     )
     if day["feature"][0] not in profiles.EDGES:
         rest = both.filter(pl.col("value") != profiles.OTHER).slice(TOP_VALUES)["value"]

@@ -18,6 +18,7 @@ import numpy as np
 import polars as pl
 
 from recsys_assets import columns as c
+from recsys_assets.ads_columns import INTEGERS
 from recsys_assets.artifacts import Artifact
 from recsys_assets.lib.figures import plots
 from recsys_assets.lib.figures.tables import markdown_table
@@ -52,6 +53,8 @@ EDGES: dict[str, tuple[float, ...]] = {
     ),
     c.HOURS_SINCE_CLICK: (*range(0, c.RECENT_HOURS + 1, 2),),
     c.ITEM_CLICKS: (0, *(2**n for n in range(16))),
+    # of an ads log; a few of its counts are below 0
+    **dict.fromkeys(INTEGERS, (0, *(2**n for n in range(20)))),
 }
 RAW_FEATURES = (HOUR, c.EVENT_TYPE, c.DEVICE_TYPE, c.CLICK, c.CATEGORY_L1)
 USER_FEATURES = (c.AGE, c.GENDER)

@@ -1,0 +1,15 @@
+"""Add the commands that write into the landing zone."""
+
+from __future__ import annotations
+
+import typer
+
+from recsys_assets.cli.ads import ingest_ads, simulate_ads
+from recsys_assets.cli.ingest import ingest
+
+
+def add_landing(app: typer.Typer) -> None:
+    """Add the commands to an application."""
+    app.command()(ingest)
+    app.command()(ingest_ads)
+    app.command()(simulate_ads)
