@@ -1,0 +1,1 @@
+"""Measure how soon the monitors of ad predictions find that the truth has changed."""
