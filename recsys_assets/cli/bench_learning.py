@@ -121,3 +121,35 @@ def loop(
     clock.say(f"written to {settings.home / 'bench' / 'loop.json'}")
     if failed(report, only or ()):
         raise typer.Exit(1)
+
+
+@app.command()
+def ads(
+    only: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="drift, quality or training; once per part."),
+    ] = None,
+    rows: Annotated[
+        int, typer.Option(min=1_000, help="Shown ads of each simulated day.")
+    ] = 1_000_000,
+) -> None:
+    """Measure the ads ranker: its monitor, its quality, its training.
+
+    drift: how soon a change is found, and how often one is found where there
+    is none. quality: the network beside tuned baselines and the truth, parity
+    of the transforms, seconds and memory of each step. training: beside
+    Merlin's loader with Keras' Adam. Ends with code 1 if a figure misses its
+    bar.
+    """
+    from recsys_assets.bench.ads.run import bench_ads, failed, table_rows
+    from recsys_assets.operations.jobs import Clock
+
+    settings, clock = get_settings(), Clock()
+    end_as_interrupted()
+    with exit_where_it_failed(clock):
+        report = bench_ads(settings, clock.say, only or (), rows)
+    table = Table("figure", "value", "wanted", box=SIMPLE_HEAD, title="bench ads")
+    print_table(table, table_rows(report))
+    clock.say(f"written to {settings.home / 'bench' / 'ads.json'}")
+    if failed(report, only or ()):
+        raise typer.Exit(1)
