@@ -206,6 +206,8 @@ def test_only_training_rents_a_gpu(ops: dict[str, dg.OpDefinition]) -> None:
 def test_jobs_and_sensors(definitions: dg.Definitions) -> None:
     jobs = {job.name for job in definitions.resolve_all_job_defs() if not job.name.startswith("__")}
     assert jobs == {
+        "ads_ingest",
+        "ads_training",
         "catalogue",
         "daily_features",
         "daily_ingest",

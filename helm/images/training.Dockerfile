@@ -10,7 +10,7 @@ COPY requirements/training.lock requirements/
 RUN awk -v added="${ADDED}" 'BEGIN { n = split(added, names); for (i = 1; i <= n; i++) wanted[names[i]] } \
       /^[^ #]/ { split($1, part, "=="); keep = part[1] in wanted } keep' requirements/training.lock > requirements/added.lock \
     && pip install --no-cache-dir --no-deps --require-hashes -r requirements/added.lock
-COPY recsys_assets/__init__.py recsys_assets/columns.py recsys_assets/exits.py recsys_assets/files.py recsys_assets/hyper_parameters.py recsys_assets/local_time.py recsys_assets/release_files.py recsys_assets/
+COPY recsys_assets/__init__.py recsys_assets/ads_columns.py recsys_assets/ads_parameters.py recsys_assets/columns.py recsys_assets/exits.py recsys_assets/files.py recsys_assets/hyper_parameters.py recsys_assets/local_time.py recsys_assets/release_files.py recsys_assets/
 COPY recsys_assets/versions.py recsys_assets/
 COPY recsys_assets/training recsys_assets/training
 # on the path of every interpreter, whatever its environment variables

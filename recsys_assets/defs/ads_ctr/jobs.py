@@ -1,0 +1,28 @@
+"""Define the jobs of the ads graph."""
+
+import dagster as dg
+
+from recsys_assets import ads_partitions
+from recsys_assets.orchestration.compute import LANE
+
+ads_ingest = dg.define_asset_job(
+    "ads_ingest",
+    description="Imports the ads log of one day and compares its features with the days before.",
+    partitions_def=ads_partitions.ads_days(),
+    # the drift of a day reads the days before it
+    tags={LANE: "ads_days"},
+    selection=dg.AssetSelection.assets(["ads_ctr", "logs"]),
+)
+
+ads_training = dg.define_asset_job(
+    "ads_training",
+    description="Trains the ads ranker on the days before a day, and judges it on that day beside "
+    "its baselines.",
+    partitions_def=ads_partitions.ads_days(),
+    selection=dg.AssetSelection.assets(
+        ["ads_ctr", "workflow"],
+        ["ads_ctr", "datasets"],
+        ["ads_ctr", "dcn"],
+        ["ads_ctr", "evaluation"],
+    ),
+)
