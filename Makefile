@@ -59,8 +59,8 @@ cluster:  ## a Kubernetes of two nodes on this machine, as root, without a conta
 cluster-down:  ## end the cluster and remove everything of it (NAME=recsys)
 	@$(CLUSTER) down --name "$(NAME)"
 
-cluster-test: setup  ## the charts with the project's own images on a cluster, as root: a line per scenario
-	@$(PLATFORM)/python -m pytest -q -p no:xdist recsys_assets_tests/cluster
+cluster-test: setup  ## the charts with the project's own images on a cluster, as root: a line per scenario (WALK=file: one)
+	@$(PLATFORM)/python -m pytest -q -p no:xdist $(or $(WALK),recsys_assets_tests/cluster)
 
 bench: setup  ## data (SCALE=seed), training and the served release, each beside its comparison: tables, and JSON under RECSYS_HOME/bench
 	@$(PLATFORM)/recsys bench data --scale "$(or $(SCALE),seed)"
