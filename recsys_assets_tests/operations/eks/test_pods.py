@@ -17,6 +17,7 @@ def test_every_asset_has_a_pod() -> None:
     assert {pod.asset for pod in found.values() if pod.gpus} == {
         "retrieval/two_tower",
         "ranking/dlrm",
+        "ads_ctr/dcn",
         "fine_tune/query_tower",
         "fine_tune/dlrm",
     }
