@@ -28,6 +28,7 @@ KNOW_TIME = [
     for name in (
         "clock/test_clock.py",
         "test_artifacts.py",
+        "test_ads_partitions.py",
         "test_partitions.py",
         "test_settings.py",
         "test_local_time.py",
@@ -48,6 +49,7 @@ KNOW_TIME = [
         "lib/features/test_point_in_time.py",
         "lib/fine_tune/test_fine_tuning.py",
         "lib/own_data/test_bring.py",
+        "cli/test_ads.py",
         "cli/test_ingest.py",
         "lib/raw/test_raw_tables.py",
         "lib/feature_store/test_popularity.py",
