@@ -207,6 +207,7 @@ def test_jobs_and_sensors(definitions: dg.Definitions) -> None:
     jobs = {job.name for job in definitions.resolve_all_job_defs() if not job.name.startswith("__")}
     assert jobs == {
         "ads_ingest",
+        "ads_promote",
         "ads_training",
         "catalogue",
         "daily_features",

@@ -300,6 +300,8 @@ WITHOUT = {
     "ads_ctr/workflow",
     "ads_ctr/datasets",
     "ads_ctr/dcn",
+    "ads_ctr/release",
+    "ads_ctr/champion",
     "features/workflows",
     "features/datasets",
     "ladder/simple_models",

@@ -1,4 +1,4 @@
-"""Define ``recsys ingest-ads`` and ``recsys simulate-ads``: land logs of shown ads."""
+"""Define the commands of the ads ranker: land logs of shown ads, promote and roll back."""
 
 from __future__ import annotations
 

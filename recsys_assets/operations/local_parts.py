@@ -12,6 +12,7 @@ from recsys_assets.addresses import is_loopback
 from recsys_assets.artifacts import ArtifactMissing, ArtifactStore
 from recsys_assets.lib.release.champion import read_champion
 from recsys_assets.lib.release.learnt import last_day
+from recsys_assets.lib.release.lines import ADS
 from recsys_assets.lib.release.releases import open_release
 from recsys_assets.operations import dagster_home, processes
 from recsys_assets.operations.processes import Port, Record
@@ -162,6 +163,11 @@ def _triton(settings: Settings) -> Service:
     server = TritonServer(settings)
 
     def detail() -> str:
+        ads = read_champion(settings, ADS)
+        of_ads = [] if ads is None else [f"ads release {ads.release}"]
+        return "; ".join([recommender(), *of_ads])
+
+    def recommender() -> str:
         serving = read_champion(settings)
         if serving is None:
             return "no release promoted yet"

@@ -17,7 +17,7 @@ import pytest
 from recsys_assets import fingerprints, partitions
 from recsys_assets.artifacts import Artifact, ArtifactMissing, ArtifactStore
 from recsys_assets.lib.fine_tune import fine_tuning
-from recsys_assets.lib.release import build, champion, releases
+from recsys_assets.lib.release import assembly, champion, releases
 from recsys_assets.lib.release.rung import OLDER
 from recsys_assets.orchestration import upstream
 from recsys_assets.orchestration.pipes import TrainingClient
@@ -38,7 +38,7 @@ ONLY_BEFORE = {
     ("feature_store/online", "feature_store/definitions"),
 }
 #: Opens what a person chose among the releases of both kinds, by promotion.
-PROMOTES = "serving/champion"
+PROMOTES = "serving/champion", "ads_ctr/champion"
 #: The release in force, which fine-tuning and the gates read: as a dependency it would close a
 #: circle.
 IN_FORCE = releases.RELEASE
@@ -149,10 +149,12 @@ def paper(
             "aligned": made["embeddings/aligned"],
         },
     ) as staged:
-        build._dump_release(
+        assembly.dump_release(
             staged.path,
             1,
+            releases.CODE_VERSION,
             {"kind": "full", "day": AS_OF, "gate": None, "rung": OLDER},
+            {},
             {},
             generation=1,
             known_user=None,
@@ -160,7 +162,6 @@ def paper(
             text_encoder=None,
             versions={},
             learnt_days=None,
-            inputs={},
         )
         release = staged.publish()
     champion.champion_path(settings).parent.mkdir(parents=True)
@@ -177,7 +178,13 @@ def paper(
             }
         )
     )
-    for kind in ("monitor/served", "ads_ctr/workflow", "ads_ctr/datasets", "ads_ctr/dcn"):
+    for kind in (
+        "monitor/served",
+        "ads_ctr/workflow",
+        "ads_ctr/datasets",
+        "ads_ctr/dcn",
+        "ads_ctr/evaluation",
+    ):
         publish(kind, DAY)
     rows = publish(
         "fine_tune/rows",
@@ -280,7 +287,7 @@ def names() -> Iterator[str]:
     )
 
 
-@pytest.mark.parametrize("name", [name for name in names() if name != PROMOTES])
+@pytest.mark.parametrize("name", [name for name in names() if name not in PROMOTES])
 def test_what_is_opened_is_what_is_declared(
     paper: SimpleNamespace, graph, assets: dict[str, dg.AssetsDefinition], name: str
 ) -> None:

@@ -4,6 +4,7 @@ import dagster as dg
 
 from recsys_assets import ads_partitions
 from recsys_assets.orchestration.compute import LANE
+from recsys_assets.settings import get_settings
 
 ads_ingest = dg.define_asset_job(
     "ads_ingest",
@@ -17,12 +18,26 @@ ads_ingest = dg.define_asset_job(
 ads_training = dg.define_asset_job(
     "ads_training",
     description="Trains the ads ranker on the days before a day, and judges it on that day beside "
-    "its baselines.",
+    "its baselines. "
+    + (
+        "The release that passed waits: materialise ads_ctr/champion (RECSYS_PROMOTION=manual)."
+        if get_settings().promotion == "manual"
+        else "Promotes the release that passed."
+    ),
     partitions_def=ads_partitions.ads_days(),
     selection=dg.AssetSelection.assets(
         ["ads_ctr", "workflow"],
         ["ads_ctr", "datasets"],
         ["ads_ctr", "dcn"],
         ["ads_ctr", "evaluation"],
+        ["ads_ctr", "release"],
+        *([["ads_ctr", "champion"]] if get_settings().promotion == "auto" else []),
     ),
+)
+
+ads_promote = dg.define_asset_job(
+    "ads_promote",
+    description="Promotes a release of the ads ranker to all Triton servers; by default the newest "
+    "whose gate passed.",
+    selection=dg.AssetSelection.assets(["ads_ctr", "champion"]),
 )

@@ -1,7 +1,7 @@
 """Apply the compiled workflow of the ads ranker with numpy; equal to NVTabular to the bit.
 
-The formulas are those of ``training/ads_ctr/ads_workflow.py``. The same functions serve one request
-and a whole day.
+The formulas are those of ``training/ads_ctr/ads_workflow.py``. The same formulas serve one request
+and a whole day. Triton's stub imports this module, and has no polars.
 """
 
 from __future__ import annotations
@@ -9,15 +9,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import polars as pl
 
 from recsys_assets.ads_columns import CATEGORIES, INTEGERS, MOST_DEVIATIONS
 from recsys_assets.files import read_json
 from recsys_assets.lib.features.normalizer import Normalizer
 from recsys_assets.lib.features.transforms import TransformsInvalid, Vocabulary
+
+if TYPE_CHECKING:
+    import polars as pl
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,8 @@ class AdsTransforms:
 
     def categories(self, rows: pl.DataFrame) -> np.ndarray:
         """Return the indices of the categories, int32 [N, 26]; rows: CATEGORIES, String."""
+        import polars as pl
+
         found = np.empty((rows.height, len(CATEGORIES)), np.int32)
         for place, name in enumerate(CATEGORIES):
             # each distinct value once: a day has far fewer of them than rows
@@ -86,6 +90,18 @@ class AdsTransforms:
             found[:, place] = joined["index"].to_numpy()
         return found
 
+    def categories_of(self, values: np.ndarray) -> np.ndarray:
+        """Return the indices of some rows' categories, int32 [N, 26].
+
+        Args:
+            values: object [N, 26] of str; "": empty.
+        """
+        found = np.empty(values.shape, np.int32)
+        for place, name in enumerate(CATEGORIES):
+            index = self.vocabulary[name].index
+            found[:, place] = [index(value or None) for value in values[:, place].tolist()]
+        return found
+
     def numbers(self, counts: np.ndarray) -> np.ndarray:
         """Return the normalised counts, float32 [N, 13]; counts: float64 [N, 13], NaN: empty."""
         filled = np.maximum(np.nan_to_num(counts, nan=0.0), 0.0)
@@ -96,5 +112,7 @@ class AdsTransforms:
 
     def of_frame(self, rows: pl.DataFrame) -> tuple[np.ndarray, np.ndarray]:
         """Return ``categories`` and ``numbers`` of rows with FEATURES."""
+        import polars as pl
+
         counts = rows.select(pl.col(INTEGERS).cast(pl.Float64).fill_null(float("nan")))
         return self.categories(rows), self.numbers(counts.to_numpy())

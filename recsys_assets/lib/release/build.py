@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from recsys_assets import columns, fingerprints
 from recsys_assets.artifacts import Artifact, ArtifactStore
 from recsys_assets.lib.features.look_back import look_back_of
 from recsys_assets.lib.release import releases
+from recsys_assets.lib.release.assembly import checked_gate, dump_release, find_release
 from recsys_assets.lib.release.contents import (
     display_data,
     dump,
@@ -37,7 +37,7 @@ from recsys_assets.lib.release.releases import (
     read_release,
 )
 from recsys_assets.lib.release.rung import FULL, OLDER, WITH_SOURCES, Rung
-from recsys_assets.lib.release.verdict import Check, Verdict, blocks, stops
+from recsys_assets.lib.release.verdict import Verdict
 from recsys_assets.release_files import DISPLAY_FILE, EMBEDDING_TABLE, RELEASE_FILE, TRANSFORMS
 from recsys_assets.settings import Settings
 
@@ -108,12 +108,12 @@ def build_release(
         "kind": "full" if rung["name"] == FULL else "simple",
         "rung": rung,
         "day": as_of,
-        "gate": _checked_gate(gate),
+        "gate": checked_gate(gate),
         "popularity": list(popularity),
         "item_clicks": dict(sorted(item_clicks.items())),
         **{name: getattr(settings, name) for name in OF_SETTINGS},
     }
-    existing = _find(store, inputs, params)
+    existing = find_release(store, code(), inputs, params)
     if existing is not None:
         return existing
     transforms = _fitting_transforms(workflows, aligned)
@@ -141,18 +141,19 @@ def build_release(
             {"release": number, "rung": rung["name"], "items": display_data(items)},
         )
         users = transforms["vocabulary"][columns.USER_ID]
-        _dump_release(
+        dump_release(
             staged.path,
             number,
+            releases.CODE_VERSION,
             params,
             metrics,
+            inputs,
             generation=number,
             known_user=users[0] if users else None,
             look_back_days=look_back_of(transforms),
             text_encoder=_text_encoder(aligned),
             versions=dict.fromkeys(COMPONENTS, number),
             learnt_days=learnt_days,
-            inputs=inputs,
         )
         return staged.publish(_release_metrics(number, params, metrics, learnt_days))
 
@@ -250,12 +251,12 @@ def build_fine_tune_release(
     params = {
         "kind": "fine_tune",
         "day": day,
-        "gate": _checked_gate(gate),
+        "gate": checked_gate(gate),
         "rung": generation.rung,
         "popularity": list(popularity),
         "item_clicks": dict(sorted(item_clicks.items())),
     }
-    existing = _find(store, inputs, params)
+    existing = find_release(store, code(), inputs, params)
     if existing is not None:
         return existing
     number = allocate_number(store)
@@ -286,18 +287,19 @@ def build_fine_tune_release(
             place(path, staged.path / name)
         changed = (*REFRESHED, *(() if new is None else GROWN))
         versions = {**before.versions, **dict.fromkeys(changed, number)}
-        _dump_release(
+        dump_release(
             staged.path,
             number,
+            releases.CODE_VERSION,
             params,
             metrics,
+            inputs,
             generation=generation.number,
             versions=versions,
             known_user=generation.known_user,
             look_back_days=generation.look_back_days,
             text_encoder=generation.text_encoder,
             learnt_days=learnt_days,
-            inputs=inputs,
         )
         return staged.publish(_release_metrics(number, params, metrics, learnt_days))
 
@@ -315,79 +317,6 @@ def _release_metrics(
         "gate": params["gate"],
         "learnt_days": learnt_days,
     }
-
-
-def _dump_release(
-    folder: Path,
-    number: int,
-    params: Mapping[str, Any],
-    metrics: Mapping[str, Any] | None,
-    *,
-    generation: int,
-    known_user: str | None,
-    look_back_days: int,
-    text_encoder: Mapping[str, str | None] | None,
-    versions: Mapping[str, int],
-    learnt_days: LearntDays | None,
-    inputs: Mapping[str, Artifact],
-) -> None:
-    dump(
-        folder / RELEASE_FILE,
-        {
-            "form": releases.CODE_VERSION,
-            "release": number,
-            "kind": params["kind"],
-            "rung": params["rung"],
-            "day": params["day"],
-            "generation": generation,
-            "versions": versions,
-            "gate": params["gate"],
-            "metrics": dict(metrics or {}),
-            "known_user": known_user,
-            "look_back_days": look_back_days,
-            "text_encoder": text_encoder,
-            "learnt_days": learnt_days,
-            "artifacts": {role: artifact.reference() for role, artifact in inputs.items()},
-        },
-    )
-
-
-def _checked_gate(gate: Verdict | None) -> Verdict | None:
-    """Return the verdict without other keys.
-
-    Raises:
-        ReleaseError: it has no checks, or contradicts them.
-    """
-    if gate is None:
-        return None
-    checks: list[Check] = [
-        {
-            "name": check["name"],
-            "value": check["value"],
-            "threshold": check["threshold"],
-            "passed": check["passed"],
-            "blocks": blocks(check),
-        }
-        for check in gate["checks"]
-    ]
-    if not checks:
-        raise ReleaseError("the gate verdict has no checks; give None where nothing was evaluated")
-    if bool(gate["passed"]) == any(stops(check) for check in checks):
-        raise ReleaseError(
-            f"the gate verdict has passed={gate['passed']} against its own checks: {checks}"
-        )
-    return {"passed": bool(gate["passed"]), "checks": checks}
-
-
-def _find(
-    store: ArtifactStore, inputs: Mapping[str, Artifact], params: Mapping[str, Any]
-) -> Artifact | None:
-    fingerprint = store.fingerprint(code(), inputs, params)
-    found = (
-        store.find(RELEASE, partition, fingerprint)
-        for partition in reversed(store.partitions(RELEASE))
-    )
-    return next((artifact for artifact in found if artifact is not None), None)
 
 
 def code() -> str:

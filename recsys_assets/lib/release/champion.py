@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from recsys_assets.lib.release.lines import RECOMMENDER, ReleaseLine
 from recsys_assets.settings import Settings
 
 
 @dataclass(frozen=True)
 class Champion:
-    """Holds the content of ``<home>/serving/champion.json``."""
+    """Holds the content of ``<home>/serving/champion.json``, or of another line's."""
 
     release: int
     generation: int
@@ -26,12 +27,12 @@ class Champion:
     rung: str = ""  # as ``rung.described`` gives it
 
 
-def champion_path(settings: Settings) -> Path:
-    """Return the path of champion.json."""
-    return settings.home / "serving" / "champion.json"
+def champion_path(settings: Settings, line: ReleaseLine = RECOMMENDER) -> Path:
+    """Return the path of a line's champion.json."""
+    return settings.home / "serving" / f"{line.prefix}champion.json"
 
 
-def read_champion(settings: Settings) -> Champion | None:
-    """Read the champion; return None before the first promotion."""
-    path = champion_path(settings)
+def read_champion(settings: Settings, line: ReleaseLine = RECOMMENDER) -> Champion | None:
+    """Read the champion of a line; return None before the first promotion."""
+    path = champion_path(settings, line)
     return Champion(**json.loads(path.read_text())) if path.is_file() else None

@@ -21,6 +21,7 @@ from recsys_assets.lib.features.look_back import look_back_of
 from recsys_assets.lib.features.seen import SeenRule, read_rule
 from recsys_assets.lib.release.champion import read_champion
 from recsys_assets.lib.release.learnt import LearntDays, read_learnt
+from recsys_assets.lib.release.lines import ADS, RECOMMENDER, ReleaseLine, line_of
 from recsys_assets.lib.release.rung import OLDER, RUNGS, Rung, read_rung
 from recsys_assets.lib.release.verdict import Check, Verdict, blocks, stops
 from recsys_assets.release_files import (
@@ -37,13 +38,15 @@ from recsys_assets.release_files import (
 )
 from recsys_assets.settings import Settings
 
-RELEASE = "serving/release"
+RELEASE = RECOMMENDER.kind
 #: Result of the check of a release, under the release's own partition; see ``lib.served_check``.
 SERVED_CHECK = "serving/served_check"
 #: Form of a release's files. This code runs only models of this form. Raise it by hand where the
 #: inputs of the models change. A derived fingerprint would refuse every older release after each
 #: change of code, and so every rollback.
 CODE_VERSION = "8"
+#: The same of the ads ranker's releases.
+ADS_CODE_VERSION = "1"
 
 #: Models that a fine-tune replaces; all others carry the number of their generation.
 REFRESHED = (
@@ -55,6 +58,12 @@ REFRESHED = (
     SAMPLER,
 )
 COMPONENTS = tuple(MODEL_FILES)
+
+
+_NONE_YET = {
+    RECOMMENDER: "there is no release; materialise the full graph first (`recsys materialize`)",
+    ADS: "there is no release of the ads ranker; run the job ads_training first",
+}
 
 
 class ReleaseError(RuntimeError):
@@ -81,13 +90,21 @@ class Release:
     learnt_days: LearntDays | None = None  # of each of its parts; None: not recorded
 
     @property
+    def line(self) -> ReleaseLine:
+        """Return the line that the release belongs to."""
+        return line_of(self.artifact.kind)
+
+    @property
     def of_this_form(self) -> bool:
         """Return whether this version of the code can run the release's models."""
-        return self.form == CODE_VERSION
+        return self.form == (ADS_CODE_VERSION if self.line == ADS else CODE_VERSION)
 
     def fits(self, settings: Settings) -> bool:
-        """Return whether the home's online features cover the days that the models expect."""
-        return self.look_back_days == settings.look_back_days
+        """Return whether the home's online features cover the days that the models expect.
+
+        The ads ranker reads no features of the home.
+        """
+        return self.line == ADS or self.look_back_days == settings.look_back_days
 
     @property
     def failed_checks(self) -> list[str]:
@@ -129,31 +146,34 @@ def read_release(artifact: Artifact) -> Release:
     )
 
 
-def open_release(store: ArtifactStore, number: int) -> Release:
-    """Open a release by its number.
+def open_release(store: ArtifactStore, number: int, line: ReleaseLine = RECOMMENDER) -> Release:
+    """Open a release of a line by its number.
 
     Raises:
         ArtifactMissing: there is none of this number.
     """
-    return read_release(store.current(RELEASE, f"{number:06d}"))
+    return read_release(store.current(line.kind, f"{number:06d}"))
 
 
-def list_releases(store: ArtifactStore) -> list[Release]:
-    """Return all releases, oldest first."""
-    return [open_release(store, int(name)) for name in store.partitions(RELEASE)]
+def list_releases(store: ArtifactStore, line: ReleaseLine = RECOMMENDER) -> list[Release]:
+    """Return all releases of a line, oldest first."""
+    return [open_release(store, int(name), line) for name in store.partitions(line.kind)]
 
 
-def lists_differ(store: ArtifactStore, number: int) -> bool:
+def lists_differ(store: ArtifactStore, number: int, line: ReleaseLine = RECOMMENDER) -> bool:
     """Return whether a release was found to serve other lists than the evaluation judges.
 
-    A release that was not checked, such as one of an older version, counts as equal.
+    A release that was not checked, such as one of an older version, counts as equal. The ads ranker
+    serves no lists.
     """
+    if line == ADS:
+        return False
     found = store.manifest(SERVED_CHECK, f"{number:06d}")
     return found is not None and not found["metrics"]["passed"]
 
 
-def newest_passed(store: ArtifactStore, settings: Settings) -> int:
-    """Return the number of the best release whose gate passed.
+def newest_passed(store: ArtifactStore, settings: Settings, line: ReleaseLine = RECOMMENDER) -> int:
+    """Return the number of the best release of a line whose gate passed.
 
     It is of the newest day, of the highest rung of that day, and the newest of those. Releases
     whose lists differ from the evaluation's are left out. Releases of an older form or of another
@@ -162,17 +182,18 @@ def newest_passed(store: ArtifactStore, settings: Settings) -> int:
     Raises:
         ReleaseError: there is none.
     """
-    releases = list_releases(store)
+    releases = list_releases(store, line)
     passed = [
         one
         for one in releases
-        if one.gate and one.gate["passed"] and not lists_differ(store, one.number)
+        if one.gate and one.gate["passed"] and not lists_differ(store, one.number, line)
     ]
     if not passed:
         raise ReleaseError(
-            "no release has passed its gate and serves the lists that were evaluated"
+            f"no release of the {line.name} has passed its gate"
+            + ("" if line == ADS else " and serves the lists that were evaluated")
             if releases
-            else "there is no release; materialise the full graph first (`recsys materialize`)"
+            else _NONE_YET[line]
         )
     fitting = [one for one in passed if one.of_this_form and one.fits(settings)]
     best = max(

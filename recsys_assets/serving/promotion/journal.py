@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from recsys_assets.files import write_json
+from recsys_assets.lib.release.lines import RECOMMENDER, ReleaseLine
 from recsys_assets.serving.triton.served import ENSEMBLE
 from recsys_assets.settings import Settings
 
@@ -50,14 +51,14 @@ class PromotionBusy(PromotionError):
     """Another promotion held the lock for too long."""
 
 
-def journal_path(settings: Settings) -> Path:
-    """Return the path of the journal."""
-    return settings.home / "serving" / "promotion.json"
+def journal_path(settings: Settings, line: ReleaseLine = RECOMMENDER) -> Path:
+    """Return the path of a line's journal."""
+    return settings.home / "serving" / f"{line.prefix}promotion.json"
 
 
 @dataclass
 class Journal:
-    """``<home>/serving/promotion.json``, the record of one promotion.
+    """``<home>/serving/promotion.json``, or another line's: the record of one promotion.
 
     The file exists only during a promotion, or after one crashed.
     """
@@ -87,9 +88,9 @@ class Journal:
         self.path.unlink(missing_ok=True)
 
 
-def read_journal(settings: Settings) -> Journal | None:
-    """Return the journal of a promotion that did not end, or None."""
-    path = journal_path(settings)
+def read_journal(settings: Settings, line: ReleaseLine = RECOMMENDER) -> Journal | None:
+    """Return the journal of a line's promotion that did not end, or None."""
+    path = journal_path(settings, line)
     if not path.is_file():
         return None
     content = json.loads(path.read_text())
@@ -103,7 +104,7 @@ def read_journal(settings: Settings) -> Journal | None:
 def promotion_lock(
     settings: Settings, log: Callable[[str], None], limit: float = LOCK_LIMIT
 ) -> Iterator[None]:
-    """Hold the lock that allows one promotion at a time.
+    """Hold the lock that allows one promotion at a time, of any line: they share one repository.
 
     The system releases the lock when its holder dies.
 

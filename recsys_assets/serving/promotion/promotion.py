@@ -16,13 +16,8 @@ from typing import Any, Literal
 
 from recsys_assets.artifacts import Artifact, ArtifactError, ArtifactMissing, ArtifactStore
 from recsys_assets.lib.release.champion import Champion, read_champion
-from recsys_assets.lib.release.releases import (
-    Release,
-    lists_differ,
-    open_release,
-    read_display,
-    read_release,
-)
+from recsys_assets.lib.release.lines import LINES, RECOMMENDER, ReleaseLine
+from recsys_assets.lib.release.releases import Release, lists_differ, open_release, read_release
 from recsys_assets.lib.release.rung import described
 from recsys_assets.serving.promotion import steps
 from recsys_assets.serving.promotion.journal import (
@@ -35,16 +30,12 @@ from recsys_assets.serving.promotion.journal import (
     promotion_lock,
     read_journal,
 )
+from recsys_assets.serving.promotion.line_parts import Smoke, smoke_of
 from recsys_assets.serving.promotion.steps import Log, PromotionTarget
 from recsys_assets.serving.triton.ensemble import EnsembleError
-from recsys_assets.serving.triton.replicas import ReplicaError, Replicas, load_release, smoke
+from recsys_assets.serving.triton.replicas import ReplicaError, Replicas, load_release
 from recsys_assets.serving.triton.repository import TEMPLATES, ModelRepository, RepositoryError
-from recsys_assets.serving.triton.served import (
-    ENTRANCES,
-    entrances,
-    loaded_versions,
-    published_versions,
-)
+from recsys_assets.serving.triton.served import loaded_versions, published_versions
 from recsys_assets.settings import Settings
 
 __all__ = [
@@ -84,12 +75,16 @@ class PromotionReport:
 
 
 def _platform(
-    settings: Settings, templates: Path, log: Log, on_step: Callable[[Step], None] | None = None
+    settings: Settings,
+    templates: Path,
+    log: Log,
+    line: ReleaseLine,
+    on_step: Callable[[Step], None] | None = None,
 ) -> PromotionTarget:
     """Return what the steps need, from the settings."""
     store = ArtifactStore(settings.artifacts, cache=settings.home / "cache" / "artifacts")
     return PromotionTarget(
-        settings, store, ModelRepository(settings.model_repository, templates), log, on_step
+        settings, store, ModelRepository(settings.model_repository, templates), log, line, on_step
     )
 
 
@@ -97,6 +92,7 @@ def _platform(
 def promote(
     settings: Settings,
     release: Artifact | int,
+    line: ReleaseLine = RECOMMENDER,
     *,
     force_gate: bool = False,
     log: Log = print,
@@ -108,6 +104,7 @@ def promote(
     Args:
         settings: of the home.
         release: its number or artifact.
+        line: that the release belongs to.
         force_gate: promote in spite of a failed or absent verdict; the champion's history records
             it.
         log: gets one line per step.
@@ -120,7 +117,7 @@ def promote(
         PromotionFailed: a replica, a file or an answer was wrong; undone on all replicas.
         PromotionBusy: another promotion held the lock for too long.
     """
-    platform = _platform(settings, templates, log, on_step)
+    platform = _platform(settings, templates, log, line, on_step)
     with promotion_lock(settings, log):
         _recover(platform)
         return _promote(platform, _resolve(platform, release), "promote", force_gate)
@@ -128,6 +125,7 @@ def promote(
 
 def rollback(
     settings: Settings,
+    line: ReleaseLine = RECOMMENDER,
     *,
     log: Log = print,
     templates: Path = TEMPLATES,
@@ -141,10 +139,10 @@ def rollback(
         PromotionFailed: as for ``promote``; the present champion serves on.
         PromotionBusy: another promotion held the lock for too long.
     """
-    platform = _platform(settings, templates, log, on_step)
+    platform = _platform(settings, templates, log, line, on_step)
     with promotion_lock(settings, log):
         _recover(platform)
-        present = read_champion(settings)
+        present = read_champion(settings, line)
         if present is None or not present.previous:
             raise PromotionRefused("there is no previous champion to roll back to")
         return _promote(platform, _resolve(platform, present.previous[0]), "rollback", True)
@@ -153,17 +151,18 @@ def rollback(
 def recover(
     settings: Settings, *, log: Log = print, templates: Path = TEMPLATES
 ) -> Literal["finished", "undone"] | None:
-    """Finish or undo a promotion that died; return None if there was none.
+    """Finish or undo promotions that died, of every line; return None if there was none.
 
     Where no server runs, this changes only the files.
     """
     with promotion_lock(settings, log):
-        return _recover(_platform(settings, templates, log))
+        found = [_recover(_platform(settings, templates, log, line)) for line in LINES]
+    return next((one for one in found if one is not None), None)
 
 
-def champion_number(settings: Settings) -> int | None:
-    """Return the number of the release in force; None before the first promotion."""
-    present = read_champion(settings)
+def champion_number(settings: Settings, line: ReleaseLine = RECOMMENDER) -> int | None:
+    """Return the number of a line's release in force; None before the first promotion."""
+    present = read_champion(settings, line)
     return present.release if present is not None else None
 
 
@@ -174,7 +173,7 @@ def _resolve(platform: PromotionTarget, release: Artifact | int) -> Release:
         return (
             read_release(release)
             if isinstance(release, Artifact)
-            else open_release(platform.store, release)
+            else open_release(platform.store, release, platform.line)
         )
     except ArtifactMissing as error:
         raise PromotionRefused(str(error)) from error
@@ -189,7 +188,7 @@ def _promote(
     """Run all steps of a promotion, and undo them if one fails."""
     started = time.monotonic()
     _require_promotable(platform.store, release, platform.settings, force_gate)
-    present = read_champion(platform.settings)
+    present = read_champion(platform.settings, platform.line)
     report = PromotionReport(
         release.number,
         release.generation,
@@ -208,7 +207,7 @@ def _promote(
         try:
             release.artifact.verify()
             replicas.require_live()
-            catalogue = set(read_display(release))
+            smoke = smoke_of(release)
             journal = _plan(
                 platform, release, present, event, forced=force_gate and event == "promote"
             )
@@ -217,7 +216,7 @@ def _promote(
         try:
             step(journal, "planned")
             report.published = [f"{model}/{version}" for model, version in journal.new_versions]
-            _go_live(platform, replicas, release, journal, catalogue, step)
+            _go_live(platform, replicas, release, journal, smoke, step)
         except FAILURES as error:
             platform.log(f"release {release.number} failed, undoing: {error}")
             steps.undo(platform, journal, replicas)
@@ -265,7 +264,7 @@ def _require_promotable(
         raise PromotionRefused(
             f"release {release.number} failed its gate: {'; '.join(release.failed_checks)}"
         )
-    if lists_differ(store, release.number):
+    if lists_differ(store, release.number, release.line):
         raise PromotionRefused(
             f"release {release.number} serves other lists than the evaluation judged: run `recsys "
             f"check-served {release.number}` to see the first one, and report it as a fault"
@@ -277,7 +276,7 @@ def _go_live(
     replicas: Replicas,
     release: Release,
     journal: Journal,
-    catalogue: set[str],
+    smoke: Smoke,
     step: Callable[[Journal, Step], None],
 ) -> None:
     """Publish, load, try, switch and verify a release on every replica."""
@@ -292,14 +291,14 @@ def _go_live(
         )
     )
     step(journal, "loaded")
-    steps.try_candidates(platform, replicas, release, catalogue)
+    steps.try_candidates(platform, replicas, release, smoke)
     step(journal, "smoked")
     platform.log(
         f"release {release.number}: smoke requests passed on {len(replicas.members)} replica(s)"
     )
     steps.switch(platform, replicas, release, journal)
     step(journal, "switched")
-    replicas.each(lambda replica: smoke(replica, entrances(platform.mode), release, catalogue))
+    replicas.each(lambda replica: smoke(replica, platform.entrances))
 
 
 def _plan(
@@ -328,19 +327,19 @@ def _plan(
     )
     repository = platform.repository
     return Journal(
-        journal_path(platform.settings),
+        journal_path(platform.settings, platform.line),
         release.number,
         present.release if present else None,
         asdict(after),
         repository.missing_versions(release),
         {model: repository.config(model) for model in published_versions(release)},
-        {entrance: repository.config(entrance) for entrance in ENTRANCES},
+        {entrance: repository.config(entrance) for entrance in platform.candidates},
     )
 
 
 def _recover(platform: PromotionTarget) -> Literal["finished", "undone"] | None:
     """Finish or undo the promotion of the journal, if there is one."""
-    journal = read_journal(platform.settings)
+    journal = read_journal(platform.settings, platform.line)
     if journal is None:
         return None
     with platform.replicas() as replicas:
@@ -355,7 +354,7 @@ def _recover(platform: PromotionTarget) -> Literal["finished", "undone"] | None:
             f"a promotion of release {journal.release} died after the step {journal.step!r}: "
             "finishing it"
         )
-        release = open_release(platform.store, journal.release)
+        release = open_release(platform.store, journal.release, platform.line)
         steps.commit(platform, journal, release)
         steps.clean_up(platform, journal, release, replicas.live())
         journal.close()

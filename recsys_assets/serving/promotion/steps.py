@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from recsys_assets.artifacts import ArtifactMissing, ArtifactStore
 from recsys_assets.files import write_json
 from recsys_assets.lib.release.champion import champion_path
+from recsys_assets.lib.release.lines import ReleaseLine
 from recsys_assets.lib.release.releases import Release, open_release
 from recsys_assets.serving.promotion.journal import Journal, PromotionFailed, Step
-from recsys_assets.serving.promotion.publication import (
-    publish_committed,
-    publish_display,
-    withdraw_display,
-)
+from recsys_assets.serving.promotion.line_parts import Smoke, publication_of
 from recsys_assets.serving.triton.model_control import grpc_headers
-from recsys_assets.serving.triton.replicas import Replica, ReplicaError, Replicas, smoke
+from recsys_assets.serving.triton.replicas import Replica, ReplicaError, Replicas
 from recsys_assets.serving.triton.repository import ModelRepository
 from recsys_assets.serving.triton.served import (
-    CANDIDATES,
-    ENTRANCES,
     Mode,
+    candidates_of,
     entrances,
     idle_models,
     is_loaded,
@@ -44,12 +40,23 @@ class PromotionTarget:
     store: ArtifactStore
     repository: ModelRepository
     log: Log
+    line: ReleaseLine
     on_step: Callable[[Step], None] | None = None
 
     @property
     def mode(self) -> Mode:
         """Return which models Triton loads."""
         return self.settings.triton_models
+
+    @property
+    def entrances(self) -> tuple[str, ...]:
+        """Return the served ensembles of the line."""
+        return entrances(self.mode, self.line)
+
+    @property
+    def candidates(self) -> Mapping[str, str]:
+        """Return ensemble → its name while a promotion tries it, whether it is served or not."""
+        return candidates_of(self.line)
 
     def replicas(self) -> Replicas:
         """Return the present replicas, with the headers for their model control."""
@@ -66,7 +73,7 @@ class PromotionTarget:
         if journal.leaving is None:
             return None
         try:
-            return open_release(self.store, journal.leaving)
+            return open_release(self.store, journal.leaving, self.line)
         except ArtifactMissing:
             return None
 
@@ -81,20 +88,18 @@ def publish(platform: PromotionTarget, release: Release, journal: Journal) -> li
 
 
 def try_candidates(
-    platform: PromotionTarget, replicas: Replicas, release: Release, catalogue: set[str]
+    platform: PromotionTarget, replicas: Replicas, release: Release, smoke: Smoke
 ) -> None:
-    """Send smoke requests through candidate ensembles, which no visitor asks."""
-    repository, served = platform.repository, entrances(platform.mode)
-    for entrance in served:
-        repository.write_ensemble(
-            CANDIDATES[entrance],
-            repository.ensemble_config(release, entrance, CANDIDATES[entrance]),
-        )
+    """Send smoke requests through candidate ensembles, which no client asks."""
+    repository = platform.repository
+    names = {entrance: platform.candidates[entrance] for entrance in platform.entrances}
+    for entrance, name in names.items():
+        repository.write_ensemble(name, repository.ensemble_config(release, entrance, name))
 
     def try_on(replica: Replica) -> None:
-        for entrance in served:
-            replica.load(CANDIDATES[entrance])
-        smoke(replica, [CANDIDATES[entrance] for entrance in served], release, catalogue)
+        for name in names.values():
+            replica.load(name)
+        smoke(replica, list(names.values()))
 
     replicas.each(try_on)
 
@@ -102,15 +107,17 @@ def try_candidates(
 def switch(
     platform: PromotionTarget, replicas: Replicas, release: Release, journal: Journal
 ) -> None:
-    """Make the replicas answer visitors with the release; the display covers both."""
-    publish_display(platform.settings, release, leaving=platform.leaving(journal))
-    for entrance in ENTRANCES:
+    """Make the replicas answer with the release; what is published covers both."""
+    publication_of(platform.line).around_switch(
+        platform.settings, release, platform.leaving(journal)
+    )
+    for entrance in platform.candidates:
         platform.repository.write_ensemble(
             entrance, platform.repository.ensemble_config(release, entrance)
         )
 
     def switch_on(replica: Replica) -> None:
-        for entrance in entrances(platform.mode):
+        for entrance in platform.entrances:
             replica.load(entrance)
 
     replicas.each(switch_on)
@@ -118,8 +125,8 @@ def switch(
 
 def commit(platform: PromotionTarget, journal: Journal, release: Release) -> None:
     """Publish the files of the release alone, and write champion.json."""
-    publish_committed(platform.settings, release)
-    write_json(champion_path(platform.settings), journal.champion)
+    publication_of(platform.line).committed(platform.settings, release)
+    write_json(champion_path(platform.settings, platform.line), journal.champion)
 
 
 def clean_up(
@@ -137,21 +144,23 @@ def clean_up(
         *([journal.leaving] if journal.leaving else []),
     }:
         try:
-            for model, version in published_versions(open_release(platform.store, number)).items():
+            for model, version in published_versions(
+                open_release(platform.store, number, platform.line)
+            ).items():
                 keep.setdefault(model, set()).add(version)
         except ArtifactMissing:
             platform.log(
                 f"release {number} is no longer among the artifacts: it cannot be rolled back to"
             )
     surplus = repository.surplus(keep)
-    for name in CANDIDATES.values():
+    for name in platform.candidates.values():
         repository.remove_model(name)
     # the fused model first, because its versions read those of the other models
     for model, version in reversed(surplus):
         repository.remove_version(model, version)
     repository.clear_staging()
     # models that another setting had loaded would keep releases that are gone
-    unloaded = [*CANDIDATES.values(), *idle_models(release, platform.mode)]
+    unloaded = [*platform.candidates.values(), *idle_models(release, platform.mode)]
     reloaded = [
         model
         for model in dict.fromkeys(model for model, _ in reversed(surplus))
@@ -191,11 +200,7 @@ def undo(platform: PromotionTarget, journal: Journal, replicas: Replicas) -> Non
     _undo_ensembles(platform, journal, attempt)
     _undo_models(platform, journal, attempt)
     platform.repository.clear_staging()
-    former = platform.leaving(journal)
-    if former is not None:
-        publish_display(platform.settings, former)
-    else:
-        withdraw_display(platform.settings)
+    publication_of(platform.line).undone(platform.settings, platform.leaving(journal))
     if faults:
         raise PromotionFailed(
             f"undoing the promotion of release {journal.release} is not complete; run `recsys up` "
@@ -207,15 +212,15 @@ def undo(platform: PromotionTarget, journal: Journal, replicas: Replicas) -> Non
 def _undo_ensembles(platform: PromotionTarget, journal: Journal, attempt: Attempt) -> None:
     """Remove the candidates and restore the former ensembles."""
     repository = platform.repository
-    for name in CANDIDATES.values():
+    for name in platform.candidates.values():
         repository.remove_model(name)
     for entrance, text in journal.ensembles.items():
         repository.restore_ensemble(entrance, text)
         if text is None:
             attempt(Replica.unload, entrance)
-        elif entrance in entrances(platform.mode):
+        elif entrance in platform.entrances:
             attempt(Replica.load, entrance)
-    for name in CANDIDATES.values():
+    for name in platform.candidates.values():
         attempt(Replica.unload, name)
 
 

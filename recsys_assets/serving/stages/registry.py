@@ -1,4 +1,4 @@
-"""List the 15 stages in the order of an answer.
+"""List the 15 stages in the order of an answer, and the two of the ads ranker.
 
 Each is imported by name, so that a thin model loads only its own libraries.
 """
@@ -29,14 +29,22 @@ STAGES: dict[str, tuple[str, str]] = {
 }
 
 
+#: The same of the ads ranker, whose stages exchange plain tensors.
+ADS_STAGES: dict[str, tuple[str, str]] = {
+    "ads_nvt_transform": ("ads", "AdsNvtTransform"),
+    "ads_dcn": ("ads", "AdsDcn"),
+}
+
+
 def stage_class(name: str) -> type[Stage]:
     """Return the class of a stage.
 
     Raises:
         ValueError: there is no such stage; the message names the known ones.
     """
-    if name not in STAGES:
-        raise ValueError(f"{name!r} is not a stage; stages are {', '.join(STAGES)}")
-    module, attribute = STAGES[name]
+    every = STAGES | ADS_STAGES
+    if name not in every:
+        raise ValueError(f"{name!r} is not a stage; stages are {', '.join(every)}")
+    module, attribute = every[name]
     found: type[Stage] = getattr(import_module(f"{__package__}.{module}"), attribute)
     return found

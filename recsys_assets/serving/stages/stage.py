@@ -36,6 +36,7 @@ DTYPES: Mapping[str, Any] = {
     "INT32": np.int32,
     "INT64": np.int64,
     "FP32": np.float32,
+    "FP64": np.float64,
     "UINT8": np.uint8,
 }
 

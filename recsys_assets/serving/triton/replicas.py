@@ -142,10 +142,7 @@ class Replica:
                 )
                 inputs[-1].set_data_from_numpy(values)
         outputs = [grpcclient.InferRequestedOutput(spec.name) for spec in ANSWER]
-        result = self._call(
-            f"answer {user_id} by {model}",
-            lambda: self._client.infer(model, inputs, outputs=outputs, client_timeout=INFER_LIMIT),
-        )
+        result = self.infer(model, inputs, outputs, f"answer {user_id} by {model}")
         ids, scores, info = (
             result.as_numpy(spec.name) for spec in (t.ORDERED_IDS, t.ORDERED_SCORES, t.ANSWER_INFO)
         )
@@ -161,6 +158,23 @@ class Replica:
             int(info[0, QUERY_RELEASE]),
             int(info[0, RANKER_RELEASE]),
             int(info[0, DEGRADED]),
+        )
+
+    def infer(
+        self,
+        model: str,
+        inputs: Sequence[grpcclient.InferInput],
+        outputs: Sequence[grpcclient.InferRequestedOutput],
+        action: str,
+    ) -> grpcclient.InferResult:
+        """Return a model's answer; action: what is asked, for the message.
+
+        Raises:
+            ReplicaError: the request failed.
+        """
+        return self._call(
+            action,
+            lambda: self._client.infer(model, inputs, outputs=outputs, client_timeout=INFER_LIMIT),
         )
 
     def _call(self, action: str, call: Callable[[], T]) -> T:

@@ -26,7 +26,7 @@ from recsys_assets.lib.release.releases import Release
 from recsys_assets.release_files import CODE, FILES, PARTS, model_file
 from recsys_assets.serving.triton.ensemble import render_ensemble
 from recsys_assets.serving.triton.fused_model import FUSED
-from recsys_assets.serving.triton.served import ENSEMBLE, published_versions
+from recsys_assets.serving.triton.served import pinned_versions, published_versions
 from recsys_assets.settings import PROJECT_ROOT
 
 CONFIG = "config.pbtxt"
@@ -206,8 +206,9 @@ class ModelRepository:
             entrance: the ensemble.
             name: under which it is written; None: its own.
         """
-        versions = dict(release.versions) if entrance == ENSEMBLE else {FUSED: release.number}
-        return render_ensemble(self.template(entrance), versions, name or entrance)
+        return render_ensemble(
+            self.template(entrance), pinned_versions(release, entrance), name or entrance
+        )
 
     def write_ensemble(self, name: str, text: str) -> None:
         """Write the configuration of an ensemble."""

@@ -2,7 +2,8 @@
 
 Everything is published and pinned whatever the setting ``triton_models`` is, so that another value
 needs only a restart. The setting says what is loaded: the 14 components under ``ensemble_model``,
-the one ``fused_model`` under ``recommender``, or both.
+the one ``fused_model`` under ``recommender``, or both. The models of the ads ranker, under
+``ads_ensemble``, are loaded wherever a release of theirs is published.
 """
 
 from __future__ import annotations
@@ -10,12 +11,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
+from recsys_assets.lib.release import lines
+from recsys_assets.lib.release.lines import ReleaseLine
 from recsys_assets.lib.release.releases import Release
+from recsys_assets.release_files import ADS_DCN, ADS_TRANSFORM
 from recsys_assets.serving.triton.fused_model import FUSED
 
 Mode = Literal["both", "fused", "ensemble"]
 
-ENSEMBLE, RECOMMENDER = "ensemble_model", "recommender"
+ENSEMBLE, RECOMMENDER, ADS_ENSEMBLE = "ensemble_model", "recommender", "ads_ensemble"
 #: Ensembles that clients ask, which pin the versions of one release → their names while a promotion
 #: tries them.
 CANDIDATES: Mapping[str, str] = {
@@ -23,19 +27,34 @@ CANDIDATES: Mapping[str, str] = {
     RECOMMENDER: "recommender_candidate",
 }
 ENTRANCES = tuple(CANDIDATES)
+#: The same of the ads ranker.
+ADS_CANDIDATES: Mapping[str, str] = {ADS_ENSEMBLE: "ads_candidate"}
+#: All models of the ads ranker in the repository.
+ADS_MODELS = frozenset({ADS_TRANSFORM, ADS_DCN, ADS_ENSEMBLE, *ADS_CANDIDATES.values()})
+
+
+def candidates_of(line: ReleaseLine) -> Mapping[str, str]:
+    """Return a line's ensembles → their names while a promotion tries them."""
+    return ADS_CANDIDATES if line == lines.ADS else CANDIDATES
 
 
 def published_versions(release: Release) -> dict[str, int]:
     """Return model → version directory of a release.
 
-    These are its components, and the fused model under the release's own number.
+    These are its components and, of the recommender, the fused model under the release's number.
     """
-    return {**release.versions, FUSED: release.number}
+    fused = {FUSED: release.number} if release.line == lines.RECOMMENDER else {}
+    return {**release.versions, **fused}
 
 
-def entrances(mode: Mode) -> tuple[str, ...]:
-    """Return the served ensembles; the last one gives visitors' answers."""
-    return {"both": ENTRANCES, "fused": (RECOMMENDER,), "ensemble": (ENSEMBLE,)}[mode]
+def pinned_versions(release: Release, entrance: str) -> dict[str, int]:
+    """Return model → version of each step of a served ensemble."""
+    return {FUSED: release.number} if entrance == RECOMMENDER else dict(release.versions)
+
+
+def entrances(mode: Mode, line: ReleaseLine = lines.RECOMMENDER) -> tuple[str, ...]:
+    """Return a line's served ensembles; the last one gives the answers."""
+    return tuple(name for name in candidates_of(line) if is_loaded(name, mode))
 
 
 def is_loaded(model: str, mode: Mode) -> bool:
@@ -49,8 +68,10 @@ def is_loaded(model: str, mode: Mode) -> bool:
     ... ]
     [True, True, False, False]
     """
-    if model in CANDIDATES.values():
+    if model in (*CANDIDATES.values(), *ADS_CANDIDATES.values()):
         return False
+    if model in ADS_MODELS:
+        return True
     if model in (FUSED, RECOMMENDER):
         return mode != "ensemble"
     return mode != "fused"
@@ -67,6 +88,5 @@ def loaded_versions(release: Release, mode: Mode) -> dict[str, int]:
 
 def idle_models(release: Release, mode: Mode) -> list[str]:
     """Return published models that are not served; those that use others come first."""
-    return [
-        model for model in (*ENTRANCES, *published_versions(release)) if not is_loaded(model, mode)
-    ]
+    models = (*candidates_of(release.line), *published_versions(release))
+    return [model for model in models if not is_loaded(model, mode)]

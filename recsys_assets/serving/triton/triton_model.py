@@ -26,13 +26,13 @@ def model_class(name: str) -> type:
     """Return the ``TritonPythonModel`` that serves one stage."""
     import triton_python_backend_utils as pb_utils  # only the stub has it
 
-    stage_type, last = stage_class(name), name == wiring.LAST
+    stage_type, plain = stage_class(name), wiring.gives_plain(name)
     wire_inputs, wire_outputs = wiring.wire_inputs(name), wiring.wire_outputs(name)
 
     def answer(stage: Stage, request: Any) -> Any:
         """Answer one request."""
         outputs = stage.run(_stage_inputs(stage, read_tensors(pb_utils, request, wire_inputs)))
-        if not last:
+        if not plain:
             outputs = {name: wiring.layout(name).pack(outputs)}
         return pb_utils.InferenceResponse(
             [write_tensor(pb_utils, spec, outputs[spec.name]) for spec in wire_outputs]
@@ -78,7 +78,7 @@ def _stage_inputs(stage: Stage, given: Tensors) -> Tensors:
         StageInputInvalid: a tensor is missing or invalid.
     """
     name = stage.name
-    if name == wiring.FIRST:
+    if wiring.takes_plain(name):
         stage.check_inputs(given)
         return given
     inputs: Tensors = {}

@@ -15,6 +15,8 @@ from recsys_assets import ads_partitions, partitions
 from recsys_assets.artifacts import ArtifactStore
 from recsys_assets.lib.ads_ctr import ads_landing
 from recsys_assets.lib.ads_ctr.ads_truth import AdsDrift, AdsTruth
+from recsys_assets.lib.release.lines import ADS
+from recsys_assets.lib.release.releases import list_releases
 from recsys_assets.orchestration.pipes import TrainingClient
 from recsys_assets.orchestration.resources import Platform
 from recsys_assets.settings import Settings, get_settings
@@ -127,22 +129,34 @@ def test_a_file_that_breaks_the_form_stops_the_day(tmp_path: Path) -> None:
 
 
 @pytest.mark.training
-def test_the_graph_ends_in_an_evaluation(
+def test_the_graph_ends_in_a_release(
     home: AdsHome, imported: list[dg.ExecuteInProcessResult]
 ) -> None:
-    from recsys_assets.defs.ads_ctr import ranker
+    from recsys_assets.defs.ads_ctr import ranker, release
 
     if not TRAINING_PYTHON.exists():
         pytest.skip(f"no training environment at {TRAINING_PYTHON}: run `make setup`")
     small = {"cross_layers": 1, "deep_width": 32, "batch_size": 128, "dropout": 0.1}
     result = home.run(
-        [ranker.workflow, ranker.datasets, ranker.dcn, ranker.evaluation],
+        [ranker.workflow, ranker.datasets, ranker.dcn, ranker.evaluation, release.release],
         DAYS[1],
         {"ads_ctr__dcn": {"config": small}},
     )
     assert result.success
     found = checks(result)
-    assert set(found) == {"parity", "auc", "onnx", "baselines", "calibration"}
+    gates = {"gate", "champion", "exports"}
+    assert set(found) == {"parity", "auc", "onnx", "baselines", "calibration"} | gates
+    assert found["gate"].passed and found["exports"].passed
+    assert found["champion"].metadata["value"].value == "there is none to compare with"
+    built = list_releases(home.store, ADS)
+    assert [(one.number, one.generation, one.day, one.kind) for one in built] == [
+        (1, 1, DAYS[1], "full")
+    ]
+    assert built[0].versions == {"ads_nvt_transform": 1, "ads_dcn": 1}
+    sample = pl.read_parquet(built[0].artifact.path("sample.parquet"))
+    assert sample.height == 32 and sample["score"].is_between(0, 1).all()
+    again = home.run([release.release], DAYS[1])
+    assert again.success and len(list_releases(home.store, ADS)) == 1, "nothing has changed"
     assert found["parity"].passed and found["auc"].passed and found["onnx"].passed
     metrics = home.store.current("ads_ctr/evaluation", DAYS[1]).metrics
     assert set(metrics["systems"]) == {

@@ -449,7 +449,9 @@ def test_without_a_passed_release_there_is_nothing_to_promote(store, settings):
     with pytest.raises(ReleaseError, match="materialise the full graph"):
         newest_passed(store, settings)
     Generation(store).release(settings, gate=FAILED)
-    with pytest.raises(ReleaseError, match="no release has passed"):
+    with pytest.raises(
+        ReleaseError, match="no release of the recommender has passed its gate and serves"
+    ):
         newest_passed(store, settings)
     assert open_release(store, 1).failed_checks == ["auc = 0.5 (threshold 0.6)"]
 

@@ -41,12 +41,12 @@ def _in_force(settings: Settings) -> None:
 
 
 def test_without_a_champion_there_is_nothing_to_set_aside(settings):
-    assert retire_older_form(settings, print) is None
+    assert retire_older_form(settings, print) == []
 
 
 def test_a_champion_of_todays_form_stays(settings):
     _in_force(settings)
-    assert retire_older_form(settings, print) is None
+    assert retire_older_form(settings, print) == []
     assert (
         read_champion(settings).release == 1
         and (settings.model_repository / "query_tower").is_dir()
@@ -59,7 +59,7 @@ def test_a_champion_of_an_older_form_is_set_aside_whole_and_once(settings, monke
         releases, "CODE_VERSION", "a later one"
     )  # the release says which code built it
     said: list[str] = []
-    assert retire_older_form(settings, said.append) == 1
+    assert retire_older_form(settings, said.append) == [1]
     assert len(said) == 1 and "release 1" in said[0] and "older version" in said[0]
     assert read_champion(settings) is None and not settings.model_repository.exists()
     aside = settings.home / "serving" / "retired" / "000001"
@@ -69,4 +69,4 @@ def test_a_champion_of_an_older_form_is_set_aside_whole_and_once(settings, monke
     assert (
         releases.open_release(ArtifactStore(settings.artifacts), 1).number == 1
     )  # still among the artifacts
-    assert retire_older_form(settings, said.append) is None
+    assert retire_older_form(settings, said.append) == []

@@ -7,7 +7,7 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
 
 from recsys_assets.serving.stages.answer import ANSWER, REQUEST
-from recsys_assets.serving.stages.registry import STAGES, stage_class
+from recsys_assets.serving.stages.registry import ADS_STAGES, STAGES, stage_class
 from recsys_assets.serving.triton.ensemble import EnsembleError, render_ensemble
 from recsys_assets.serving.triton.fused_model import TRACE_SPEC
 from recsys_assets.serving.triton.wiring import sources, wire_inputs, wire_outputs
@@ -44,9 +44,34 @@ def specs(declared) -> list[tuple]:
 
 def test_the_repository_holds_the_stages_the_fused_model_and_the_ensembles():
     assert sorted(path.name for path in TEMPLATES.iterdir()) == sorted(
-        [*STAGES, "ensemble_model", "fused_model", "recommender"]
+        [*STAGES, "ensemble_model", "fused_model", "recommender", *ADS_STAGES, "ads_ensemble"]
     )
     assert len(STAGES) == 15
+
+
+@pytest.mark.parametrize("model", ADS_STAGES)
+def test_a_model_of_the_ads_ranker_takes_plain_tensors(model):
+    config = read(model)
+    assert stage_class(model).name == config.name == model
+    assert tensors(config.input) == specs(stage_class(model).inputs) == specs(wire_inputs(model))
+    assert tensors(config.output) == specs(stage_class(model).outputs) == specs(wire_outputs(model))
+
+
+def test_the_ads_ensemble_is_the_transform_and_the_network():
+    config = read("ads_ensemble")
+    first, last = config.ensemble_scheduling.step
+    assert [step.model_name for step in (first, last)] == list(ADS_STAGES)
+    assert {step.model_version for step in (first, last)} == {-1}
+    assert dict(first.input_map) == {one.name: one.name for one in config.input}
+    assert dict(first.output_map) == dict(last.input_map) == {"cat": "cat", "cont": "cont"}
+    assert dict(last.output_map) == {one.name: one.name for one in config.output}
+    assert tensors(config.input) == tensors(read("ads_nvt_transform").input)
+    assert tensors(config.output) == tensors(read("ads_dcn").output)
+    assert "ads_dcn" in render_ensemble(
+        (TEMPLATES / "ads_ensemble/config.pbtxt").read_text(),
+        {"ads_nvt_transform": 1, "ads_dcn": 2},
+        "ads_ensemble",
+    )
 
 
 @pytest.mark.parametrize("model", STAGES)
@@ -73,7 +98,7 @@ def test_the_fused_model_takes_a_request_and_gives_the_answer_and_the_trace():
     assert code.endswith("TritonPythonModel = fused_class()\n") and len(code.splitlines()) == 5
 
 
-@pytest.mark.parametrize("model", [*STAGES, "fused_model"])
+@pytest.mark.parametrize("model", [*STAGES, *ADS_STAGES, "fused_model"])
 def test_a_model_is_served_by_the_cpu_in_all_versions_without_batching(model):
     config = read(model)
     assert (config.backend, config.max_batch_size) == ("python", 0)
