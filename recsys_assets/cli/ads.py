@@ -13,6 +13,7 @@ from rich.table import Table
 
 from recsys_assets import ads_partitions, partitions
 from recsys_assets.cli import ingest_check
+from recsys_assets.cli.configured import configured
 from recsys_assets.settings import Settings, get_settings
 
 if TYPE_CHECKING:
@@ -100,6 +101,40 @@ def simulate_ads(
         _errors.print(f"simulate-ads: {error}", highlight=False, markup=False, soft_wrap=True)
         raise typer.Exit(1) from None
     _show(landed, settings)
+
+
+def promote_ads(
+    release: Annotated[
+        int | None,
+        typer.Argument(help="Number of the release; default: the newest that passed its gate."),
+    ] = None,
+) -> None:
+    """Promote a release of the ads ranker into the running Triton servers.
+
+    The promotion is undone if a step fails. The recommender's models are not touched.
+    """
+    from recsys_assets.lib.release import releases
+    from recsys_assets.lib.release.lines import ADS
+    from recsys_assets.orchestration.resources import Platform
+    from recsys_assets.serving.promotion import promotion
+
+    settings = configured()
+    number = release or releases.newest_passed(Platform().store, settings, ADS)
+    report = promotion.promote(settings, number, ADS, log=_say)
+    _say(f"release {report.release} of the ads ranker serves ({report.seconds:.1f} s)")
+
+
+def rollback_ads() -> None:
+    """Promote the release of the ads ranker that served before its champion."""
+    from recsys_assets.lib.release.lines import ADS
+    from recsys_assets.serving.promotion import promotion
+
+    report = promotion.rollback(configured(), ADS, log=_say)
+    _say(f"release {report.release} of the ads ranker serves again ({report.seconds:.1f} s)")
+
+
+def _say(text: str) -> None:
+    _errors.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def _bar() -> Progress:

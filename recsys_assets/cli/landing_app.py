@@ -1,10 +1,10 @@
-"""Add the commands that write into the landing zone."""
+"""Add the commands that write into the landing zone, and those of the ads ranker."""
 
 from __future__ import annotations
 
 import typer
 
-from recsys_assets.cli.ads import ingest_ads, simulate_ads
+from recsys_assets.cli.ads import ingest_ads, promote_ads, rollback_ads, simulate_ads
 from recsys_assets.cli.ingest import ingest
 
 
@@ -13,3 +13,5 @@ def add_landing(app: typer.Typer) -> None:
     app.command()(ingest)
     app.command()(ingest_ads)
     app.command()(simulate_ads)
+    app.command()(promote_ads)
+    app.command()(rollback_ads)

@@ -19,9 +19,9 @@ from recsys_assets.cli import bench as bench  # adds its commands
 from recsys_assets.cli import bench_app, check, drill
 from recsys_assets.cli import bench_learning as bench_learning  # adds its commands
 from recsys_assets.cli.cluster import PASSED_ON, cluster
+from recsys_assets.cli.configured import configured
 from recsys_assets.cli.landing_app import add_landing
 from recsys_assets.exits import run_and_leave
-from recsys_assets.settings import Settings, get_settings
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -36,7 +36,6 @@ add_landing(app)
 app.command(**PASSED_ON)(cluster)
 console = Console(stderr=True)  # standard output carries answers only
 
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 #: Parts of demo.json that the demo prints.
 SHOWN: tuple[Literal["urls", "seconds", "peak_gib"], ...] = ("urls", "seconds", "peak_gib")
 
@@ -57,30 +56,6 @@ AcceptVolume = Annotated[
         "before, after you have checked it; all: every day.",
     ),
 ]
-
-
-def configured(**overrides: object) -> Settings:
-    """Return the settings with a command's options, and set them for child processes."""
-    for name, value in overrides.items():
-        if value is not None:
-            os.environ[f"RECSYS_{name.upper()}"] = str(
-                Path(value).resolve() if isinstance(value, Path) else value
-            )
-    get_settings.cache_clear()
-    settings = get_settings()
-    os.environ.update(settings.environment())
-    _reach_local_parts_directly()
-    return settings
-
-
-def _reach_local_parts_directly() -> None:
-    """Exclude this machine from the proxy that the environment sets.
-
-    gRPC, urllib and httpx all read these names.
-    """
-    for name in ("no_proxy", "NO_PROXY"):
-        listed = [host for host in os.environ.get(name, "").split(",") if host]
-        os.environ[name] = ",".join([*listed, *(host for host in LOOPBACK if host not in listed)])
 
 
 def say(message: str) -> None:

@@ -15,6 +15,7 @@ from recsys_assets.cli import ads
 from recsys_assets.lib.ads_ctr.ads_truth import AdsTruth
 from recsys_assets.lib.ads_ctr.simulated_ads import simulate_day
 from recsys_assets.settings import get_settings
+from recsys_assets_tests.support.commands import environment_with, recsys
 
 
 @pytest.fixture
@@ -95,3 +96,11 @@ def test_a_landing_zone_elsewhere_is_refused(
     get_settings.cache_clear()
     done = run("ingest-ads", write(tmp_path / "day"))
     assert done.exit_code == 1 and "ingest into a folder, then copy it there" in done.stderr
+
+
+def test_promotion_and_rollback_need_a_release(tmp_path: Path) -> None:
+    environment = environment_with({"RECSYS_HOME": str(tmp_path / "home")})
+    command = recsys(environment, "promote-ads", limit=60)
+    assert command.returncode == 1 and "run the job ads_training first" in command.stderr
+    command = recsys(environment, "rollback-ads", limit=60)
+    assert command.returncode == 1 and "no previous champion" in command.stderr
