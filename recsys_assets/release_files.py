@@ -28,6 +28,8 @@ RUNG_QUERY = "query.npz"
 ADS_FILE = "ads.parquet"  # one day of shown ads
 ADS_TRANSFORMS, ADS_DCN_ONNX = "ads_transforms.json", "ads_dcn.onnx"
 VALID_SCORES = "valid_scores.npy"  # of the validation rows, in their order
+ADS_HELD_OUT = "held_out.parquet"  # held-out rows of an incremental training, as they were served
+ADS_CONSUMED = "consumed.json"  # up to which moment of settling such a training has consumed rows
 ADS_TRANSFORM, ADS_DCN = "ads_nvt_transform", "ads_dcn"  # the models that serve
 #: Rows with their scores, which a replica must give again before it serves a release.
 ADS_SAMPLE = "sample.parquet"

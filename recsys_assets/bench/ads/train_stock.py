@@ -29,11 +29,11 @@ def train_stock(step: Step[DcnParams]) -> None:
     from recsys_assets.ads_columns import CATEGORIES, INTEGERS, LABEL
     from recsys_assets.training import export, loaders, metrics
     from recsys_assets.training.ads_ctr import dcn
-    from recsys_assets.training.ads_ctr.train_dcn import AdsSplit
+    from recsys_assets.training.ads_ctr.dcn_learning import AdsSplit
 
     params = step.params
     made_for = json.loads(step.file("workflow", ADS_TRANSFORMS).read_text())["cardinality"]
-    whole, valid = AdsSplit.read(step, "train"), AdsSplit.read(step, "valid")
+    whole, valid = (AdsSplit.read(step, "datasets", split) for split in ("train", "valid"))
     train = whole.part(slice(len(whole) - int(len(whole) * params.held_out)))
     size = loaders.batch_size(len(train), params.batch_size)
     schema = dcn.ads_schema(made_for)

@@ -41,3 +41,21 @@ ads_promote = dg.define_asset_job(
     "whose gate passed.",
     selection=dg.AssetSelection.assets(["ads_ctr", "champion"]),
 )
+
+ads_incremental = dg.define_asset_job(
+    "ads_incremental",
+    description="Trains the champion of the ads ranker on, on the labelled predictions that it has "
+    "not learnt. The sensor ads_drift starts it.",
+    partitions_def=ads_partitions.ads_days(),
+    # a second one would learn the same rows
+    tags={LANE: "ads_incremental"},
+    selection=dg.AssetSelection.assets(["ads_ctr", "feedback_rows"], ["ads_ctr", "tuned_dcn"]),
+)
+
+ads_monitor = dg.define_asset_job(
+    "ads_monitor",
+    description="Judges the labelled predictions of the ads ranker of one day, with a figure of "
+    "the rolling AUC.",
+    partitions_def=ads_partitions.ads_days(),
+    selection=dg.AssetSelection.assets(["ads_ctr", "quality"]),
+)
