@@ -6,6 +6,14 @@ from recsys_assets import ads_partitions
 from recsys_assets.orchestration.compute import LANE
 from recsys_assets.settings import get_settings
 
+_BY_HAND = get_settings().promotion == "manual"
+_PROMOTION = (
+    "The release that passed waits: materialise ads_ctr/champion (RECSYS_PROMOTION=manual)."
+    if _BY_HAND
+    else "Promotes the release that passed."
+)
+_CHAMPION: list[list[str]] = [] if _BY_HAND else [["ads_ctr", "champion"]]
+
 ads_ingest = dg.define_asset_job(
     "ads_ingest",
     description="Imports the ads log of one day and compares its features with the days before.",
@@ -18,12 +26,7 @@ ads_ingest = dg.define_asset_job(
 ads_training = dg.define_asset_job(
     "ads_training",
     description="Trains the ads ranker on the days before a day, and judges it on that day beside "
-    "its baselines. "
-    + (
-        "The release that passed waits: materialise ads_ctr/champion (RECSYS_PROMOTION=manual)."
-        if get_settings().promotion == "manual"
-        else "Promotes the release that passed."
-    ),
+    "its baselines. " + _PROMOTION,
     partitions_def=ads_partitions.ads_days(),
     selection=dg.AssetSelection.assets(
         ["ads_ctr", "workflow"],
@@ -31,7 +34,7 @@ ads_training = dg.define_asset_job(
         ["ads_ctr", "dcn"],
         ["ads_ctr", "evaluation"],
         ["ads_ctr", "release"],
-        *([["ads_ctr", "champion"]] if get_settings().promotion == "auto" else []),
+        *_CHAMPION,
     ),
 )
 
@@ -45,11 +48,16 @@ ads_promote = dg.define_asset_job(
 ads_incremental = dg.define_asset_job(
     "ads_incremental",
     description="Trains the champion of the ads ranker on, on the labelled predictions that it has "
-    "not learnt. The sensor ads_drift starts it.",
+    "not learnt. The sensor ads_drift starts it. " + _PROMOTION,
     partitions_def=ads_partitions.ads_days(),
     # a second one would learn the same rows
     tags={LANE: "ads_incremental"},
-    selection=dg.AssetSelection.assets(["ads_ctr", "feedback_rows"], ["ads_ctr", "tuned_dcn"]),
+    selection=dg.AssetSelection.assets(
+        ["ads_ctr", "feedback_rows"],
+        ["ads_ctr", "tuned_dcn"],
+        ["ads_ctr", "tuned_release"],
+        *_CHAMPION,
+    ),
 )
 
 ads_monitor = dg.define_asset_job(

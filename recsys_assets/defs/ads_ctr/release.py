@@ -91,7 +91,7 @@ class AdsPromotionConfig(dg.Config):
     key=["ads_ctr", "champion"],
     kinds={"triton"},
     op_tags=compute.step_tags("CPU_MEDIUM"),
-    deps=[["ads_ctr", "release"]],
+    deps=[["ads_ctr", "release"], ["ads_ctr", "tuned_release"]],
     pool="promotion",
 )
 def champion(
