@@ -13,6 +13,10 @@ CATEGORIES = tuple(f"C{number}" for number in range(1, 27))
 FEATURES = (*INTEGERS, *CATEGORIES)
 COLUMNS = (LABEL, *FEATURES)
 
+#: Longest text of a category; the public logs have 8 characters.
+LONGEST = 256
+#: Largest count: floats hold every whole number up to it.
+LARGEST = 1 << 53
 #: Standard deviations at which a normalised count is cut off. A count that no training row had must
 #: not overflow the products of the cross layers.
 MOST_DEVIATIONS = 20.0

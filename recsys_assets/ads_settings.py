@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from datetime import date
+from typing import Literal
 
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings
 
 
 class AdsSettings(BaseSettings):
-    """Holds the calendar of the ads log, and when its days and predictions have drifted."""
+    """Holds the ads log's calendar, what is logged, and when days or predictions have drifted."""
 
     ads_start_day: date | None = Field(
         None, description="First day of the ads log; None: that of `recsys ingest-ads`."
@@ -28,6 +29,16 @@ class AdsSettings(BaseSettings):
     )
     ads_drift_blocks: bool = Field(
         False, description="Stop a day of the ads log that has drifted; off: warn."
+    )
+    ads_log: Literal["off", "on"] = Field(
+        "on", description="Whether the gateway logs its predictions for ads."
+    )
+    ads_log_share: float = Field(
+        1.0,
+        ge=0,
+        le=1,
+        description="Share of the calls whose predictions for ads are logged, by the hash of the "
+        "request id.",
     )
     ads_label_hours: float = Field(
         24.0,

@@ -31,7 +31,7 @@ from recsys_assets.lib.landing.served_answers import ANSWER_ID, ITEM_IDS
 from recsys_assets.lib.landing.zone import SERVED_FOLDER
 from recsys_assets.operations import own_home
 from recsys_assets.release_files import TRANSFORMS, model_file
-from recsys_assets.serving.events.served_log import STREAM
+from recsys_assets.serving.events.served_log import SERVED
 from recsys_assets.settings import VISITOR_DATABASE, Settings
 
 Say = Callable[[str], None]
@@ -170,7 +170,7 @@ def _wait_until_logged(settings: Settings, given: int) -> None:
 def _waiting(settings: Settings) -> int:
     """Return how many entries of the stream are not landed."""
     with redis.Redis.from_url(settings.valkey_url(VISITOR_DATABASE)) as client:
-        return int(client.xlen(STREAM))
+        return int(client.xlen(SERVED.name))
 
 
 def _wait(done: Callable[[], bool], otherwise: str) -> None:

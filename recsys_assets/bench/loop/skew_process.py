@@ -21,7 +21,7 @@ from recsys_assets.operations import own_home
 from recsys_assets.operations.full_graph import materialize
 from recsys_assets.operations.jobs import PipelineFailed, accepting, run_jobs
 from recsys_assets.serving.events.events import STREAM as EVENTS
-from recsys_assets.serving.events.served_log import STREAM as ANSWERS
+from recsys_assets.serving.events.served_log import SERVED
 from recsys_assets.settings import VISITOR_DATABASE, Settings, get_settings
 
 TOP_K = 10
@@ -108,7 +108,7 @@ def _all_read(client: redis.Redis) -> bool:
 
 def _none_waits(client: redis.Redis) -> bool:
     """Return whether every answer has landed."""
-    return not client.xlen(ANSWERS)
+    return not client.xlen(SERVED.name)
 
 
 def _wait(settings: Settings, done: Callable[[redis.Redis], bool], otherwise: str) -> None:

@@ -19,16 +19,12 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from recsys_assets.ads_columns import CATEGORIES, COLUMNS, INTEGERS, LABEL
+from recsys_assets.ads_columns import CATEGORIES, COLUMNS, INTEGERS, LABEL, LARGEST, LONGEST
 from recsys_assets.lib.landing.quarantine import REASON, SOURCE_LINE, SOURCE_ROW
 from recsys_assets.lib.landing.zone import IngestError
 
 BLOCK_BYTES = 32 << 20
 PARQUET_ROWS = 200_000
-#: Longest text of a category; the public logs have 8 characters.
-LONGEST = 256
-#: Largest count: floats hold every whole number up to it.
-LARGEST = 1 << 53
 SCHEMA: dict[str, type[pl.DataType]] = {
     LABEL: pl.Int8,
     **dict.fromkeys(INTEGERS, pl.Int64),

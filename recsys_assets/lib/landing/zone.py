@@ -20,6 +20,8 @@ INTERACTIONS_FOLDER, TRUTH_FOLDER, QUARANTINE_FOLDER = "interactions", "truth", 
 SERVED_FOLDER = "served"
 #: Logs of shown ads by day, and the click probabilities of simulated ones.
 ADS_FOLDER, ADS_TRUTH_FOLDER = "ads", "truth/ads"
+#: The gateway's predictions for ads by day, and their labels by the day of the prediction.
+ADS_PREDICTIONS_FOLDER, ADS_LABELS_FOLDER = "ads_predictions", "ads_labels"
 
 
 def was_ingested(landing: str | Path) -> bool:

@@ -27,9 +27,11 @@ from recsys_assets.lib.feature_store.store import open_store
 from recsys_assets.lib.feature_store.valkey import visitor_client
 from recsys_assets.lib.feature_store.views import USER_ACTIVITY_PUSH, FeatureStoreError
 from recsys_assets.partitions import time_zone
+from recsys_assets.serving.events.ads_consumer import AdLabelConsumer, AdPredictionConsumer
 from recsys_assets.serving.events.events import GROUP, REJECTED, STREAM, Event, Reset, parse_entry
 from recsys_assets.serving.events.landing import LandingBuffer
-from recsys_assets.serving.events.served_consumer import ServedLanding
+from recsys_assets.serving.events.log_consumer import LogLanding
+from recsys_assets.serving.events.served_consumer import ServedConsumer
 from recsys_assets.serving.events.stream_group import Entry, StreamGroup
 from recsys_assets.serving.events.visitor_state import Outcome, VisitorState
 from recsys_assets.serving.published.display import LiveDisplay
@@ -231,8 +233,12 @@ def main() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     logger.info("%s is up", arguments.name)
-    served = ServedLanding(get_settings(), arguments.name, stop)
-    served.start()
+    logs = [
+        LogLanding(of_log(get_settings(), arguments.name, stop), stop)
+        for of_log in (ServedConsumer, AdPredictionConsumer, AdLabelConsumer)
+    ]
+    for log in logs:
+        log.start()
     try:
         consumer = _when_defined(get_settings(), arguments.name, stop)
         if consumer is not None:
@@ -240,9 +246,10 @@ def main() -> None:
             consumer.run()
     finally:
         stop.set()
-        served.join()
-    if served.failed:
-        raise SystemExit("the log of answers could not be landed: the cause is above")
+        for log in logs:
+            log.join()
+    if failed := [log.name for log in logs if log.failed]:
+        raise SystemExit(f"{', '.join(failed)} could not be landed: the cause is above")
     logger.info("stopped; everything read is landed")
 
 

@@ -1,29 +1,12 @@
-"""Define the log of answers, and the Valkey stream that carries it.
-
-The gateway writes the stream, and the consumer lands it. An entry holds the answers of some moment
-together, because one entry per answer would cost the gateway more than the answer's own text.
-"""
+"""Define the log of answers, and the Valkey stream that carries it."""
 
 from __future__ import annotations
-
-import json
-import zlib
-from collections.abc import Mapping, Sequence
-from hashlib import blake2b
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
 from recsys_assets.columns import MISSING
 from recsys_assets.serving.events.events import Arm, Identifier, RequestId
-
-STREAM, GROUP, REJECTED = "served", "served-landing", "served:rejected"
-#: The field of an entry: answers as lines of JSON, compressed.
-ANSWERS = b"answers"
-#: Entries that the stream holds at most. The consumer deletes what it has landed, so they are there
-#: only while no consumer runs: an hour of one busy gateway.
-STREAM_LENGTH = 4_000
-#: Most bytes of an entry's answers: 500 answers of 100 items with ids of the largest length.
-_MOST_BYTES = 16 << 20
+from recsys_assets.serving.events.log_stream import LogStream, is_within
 
 
 class LoggedFeatures(BaseModel):
@@ -98,7 +81,14 @@ class ServedAnswer(BaseModel):
         return self
 
 
-_ANSWERS = TypeAdapter(list[ServedAnswer])
+SERVED = LogStream(
+    name="served",
+    group="served-landing",
+    field=b"answers",
+    form=TypeAdapter(list[ServedAnswer]),
+    length=4_000,  # an hour of one busy gateway
+    most_bytes=16 << 20,  # 500 answers of 100 items with ids of the largest length
+)
 
 
 def is_sampled(user_id: str, request_id: str, share: float) -> bool:
@@ -109,7 +99,7 @@ def is_sampled(user_id: str, request_id: str, share: float) -> bool:
     >>> is_sampled("u", "r", 1.0), is_sampled("u", "r", 1e-9)
     (True, False)
     """
-    return _within(request_id if user_id == MISSING else user_id, share)
+    return is_within(request_id if user_id == MISSING else user_id, share)
 
 
 def has_features(request_id: str, share: float) -> bool:
@@ -118,38 +108,4 @@ def has_features(request_id: str, share: float) -> bool:
     >>> has_features("r", 1.0), has_features("r", 0.0)
     (True, False)
     """
-    return _within(f"features {request_id}", share)
-
-
-def _within(key: str, share: float) -> bool:
-    """Return whether the hash of a key is within a share of all hashes."""
-    if share >= 1:
-        return True
-    return int.from_bytes(blake2b(key.encode(), digest_size=8).digest()) < share * 2**64
-
-
-def pack(answers: Sequence[Mapping[str, object]]) -> bytes:
-    """Return answers (fields of ServedAnswer) as the content of an entry.
-
-    Each answer is encoded alone, so that other threads run in between.
-    """
-    lines = [json.dumps(answer, separators=(",", ":")).encode() for answer in answers]
-    return zlib.compress(b"\n".join(lines), 1)
-
-
-def unpack(fields: Mapping[bytes, bytes]) -> list[ServedAnswer]:
-    """Return the answers of a stream entry.
-
-    Raises:
-        ValueError: the entry has another form (a pydantic.ValidationError among them).
-    """
-    if fields.keys() != {ANSWERS}:
-        raise ValueError(f"the fields are {sorted(fields)}, not only {ANSWERS!r}")
-    reader = zlib.decompressobj()
-    try:
-        content = reader.decompress(fields[ANSWERS], _MOST_BYTES)
-    except zlib.error as error:
-        raise ValueError(f"the answers cannot be decompressed: {error}") from error
-    if not reader.eof:
-        raise ValueError(f"the answers are cut off, or have more than {_MOST_BYTES} bytes")
-    return _ANSWERS.validate_json(b"[" + content.replace(b"\n", b",") + b"]")
+    return is_within(f"features {request_id}", share)

@@ -8,6 +8,8 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
 
+from recsys_assets.serving.gateway.ads import ads_routes
+from recsys_assets.serving.gateway.ads_client import AdsClient
 from recsys_assets.serving.gateway.errors import add_error_handlers
 from recsys_assets.serving.gateway.limits import RateLimit
 from recsys_assets.serving.gateway.middleware import Gatekeeper
@@ -18,22 +20,26 @@ from recsys_assets.serving.gateway.triton_client import RankingClient
 from recsys_assets.serving.gateway.writing import writing_routes
 from recsys_assets.settings import Settings
 
-DESCRIPTION = """Recommendations of the promoted release, and what visitors do.
+DESCRIPTION = """Recommendations of the promoted release, what visitors do, and the click
+probabilities of ads.
 
 Every answer has the header `x-request-id`: the caller's, if valid (`[A-Za-z0-9._-]{1,64}`), or a
-new one. An error is always `{"error": {"field", "message"}}`. Writes, availability and explain need
-`Authorization: Bearer <RECSYS_TOKEN>` if a token is set.
+new one. An error is always `{"error": {"field", "message"}}`. Writes, labels, availability and
+explain need `Authorization: Bearer <RECSYS_TOKEN>` if a token is set.
 """
 
 
-def create_app(settings: Settings, ranking: RankingClient | None = None) -> FastAPI:
+def create_app(
+    settings: Settings, ranking: RankingClient | None = None, ads: AdsClient | None = None
+) -> FastAPI:
     """Build the gateway; it connects when it starts to serve.
 
     Args:
         settings: of the home.
         ranking: answers instead of Triton.
+        ads: predicts for ads instead of Triton.
     """
-    parts = Parts(settings, ranking)
+    parts = Parts(settings, ranking, ads)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -52,7 +58,7 @@ def create_app(settings: Settings, ranking: RankingClient | None = None) -> Fast
     # True while the server ends: answers then ask clients to connect anew
     app.state.draining = False
     # routes are tried in this order: /recommend first
-    for routes in (reading_routes, writing_routes, operating_routes):
+    for routes in (reading_routes, writing_routes, ads_routes, operating_routes):
         for router in routes(parts):
             app.include_router(router)
     app.mount("/page", StaticFiles(directory=PAGE), name="page")

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 from tritonclient.grpc.service_pb2 import ModelInferRequest, ModelInferResponse
 
-from recsys_assets.serving.gateway.triton_client import (
+from recsys_assets.serving.gateway.triton_call import (
     WIRE_TYPES,
-    RankingClient,
-    RankingUnavailable,
+    TritonUnavailable,
     read_texts,
     texts,
 )
+from recsys_assets.serving.gateway.triton_client import RankingClient
 from recsys_assets.serving.stages import tensors as t
 from recsys_assets.serving.stages.answer import ANSWER, REQUEST, TRACE
 from recsys_assets.serving.stages.pipeline import Pipeline
@@ -45,7 +45,7 @@ class InProcessRanking(RankingClient):
         try:
             tensors = self._pipeline.trace(inputs)
         except StageInputInvalid as error:
-            raise RankingUnavailable(f"the stages refuse the request: {error}") from error
+            raise TritonUnavailable(f"the stages refuse the request: {error}") from error
         response = ModelInferResponse(model_name=self._model, id=request.id)
         of_answer = {spec.name: spec for spec in ANSWER}
         for name in [output.name for output in request.outputs] or of_answer:

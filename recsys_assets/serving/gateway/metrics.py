@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 #: Seconds; fine where answers lie, so that a p99 can be read off.
@@ -27,12 +29,34 @@ BUCKETS = (
     1,
     2.5,
 )
-#: Phases of an answer.
-WAITING, TRITON, ASSEMBLING = "waiting", "triton", "assembling"
+#: Phases of an answer; ADS: Triton's of a call for ads.
+WAITING, TRITON, ASSEMBLING, ADS = "waiting", "triton", "assembling", "ads"
 #: Causes of an answer with status 429.
 RATE_LIMIT, OVERLOAD = "rate_limit", "overload"
-#: Causes of an answer that is not logged: too many wait, the stream is full, the gateway ends.
+#: Causes of a record that is not logged: too many wait, the stream is full, the gateway ends.
 QUEUE_FULL, STREAM_FULL, ENDED = "queue_full", "stream_full", "ended"
+
+
+@dataclass(frozen=True)
+class LogCounters:
+    """Counters of a log: records that it took, and by cause those that it dropped."""
+
+    logged: Counter
+    dropped: dict[str, Counter]
+
+
+def _log_counters(registry: CollectorRegistry, prefix: str, what: str) -> LogCounters:
+    """Return the counters ``<prefix>_logged`` and ``<prefix>_dropped``."""
+    dropped = Counter(
+        f"{prefix}_dropped",
+        f"{what} that are not logged although they should be, by cause.",
+        ["cause"],
+        registry=registry,
+    )
+    return LogCounters(
+        Counter(f"{prefix}_logged", f"{what} that their log took.", registry=registry),
+        {cause: dropped.labels(cause) for cause in (QUEUE_FULL, STREAM_FULL, ENDED)},
+    )
 
 
 class Metrics:
@@ -52,7 +76,8 @@ class Metrics:
         )
         phases = Histogram(
             "gateway_phase_seconds",
-            "Seconds of an answer per phase: waiting for a place, Triton, assembling the answer.",
+            "Seconds of an answer per phase: waiting for a place, Triton, assembling the answer; "
+            "Triton for ads.",
             ["phase"],
             registry=registry,
             buckets=(0.0001, 0.0002, 0.0005, *BUCKETS),
@@ -78,20 +103,19 @@ class Metrics:
             "Seconds since the unavailable items were last read; NaN: never.",
             registry=registry,
         )
-        self.served_logged = Counter(
-            "gateway_served_logged", "Answers that the log of answers took.", registry=registry
+        self.served = _log_counters(registry, "gateway_served", "Answers")
+        self.ads_log = _log_counters(registry, "recsys_ads", "Predictions for ads")
+        self.ads_predictions = Counter(
+            "recsys_ads_predictions", "Predictions for ads that were answered.", registry=registry
         )
-        dropped = Counter(
-            "gateway_served_dropped",
-            "Answers that are not logged although they should be, by cause.",
-            ["cause"],
-            registry=registry,
+        self.ads_labels = Counter(
+            "recsys_ads_labels", "Labels of ads that were accepted.", registry=registry
+        )
+        self.ads_release = Gauge(
+            "recsys_ads_release", "The release that predicted for ads last.", registry=registry
         )
         # looked up once, because every answer uses them
-        self.phases = {phase: phases.labels(phase) for phase in (WAITING, TRITON, ASSEMBLING)}
+        self.phases = {phase: phases.labels(phase) for phase in (WAITING, TRITON, ASSEMBLING, ADS)}
         self.query_release, self.ranker_release = release.labels("query"), release.labels("ranker")
-        self.served_dropped = {
-            cause: dropped.labels(cause) for cause in (QUEUE_FULL, STREAM_FULL, ENDED)
-        }
         for cause in (RATE_LIMIT, OVERLOAD):
             self.shed.labels(cause)

@@ -32,10 +32,11 @@ TOKEN_ROUTES = frozenset(
         ("POST", "/availability"),
         ("GET", "/availability"),
         ("POST", "/explain"),
+        ("POST", "/ads/labels"),
     }
 )
-#: Routes that need a ranking: refused at once while too many requests wait.
-RANKING_ROUTES = frozenset({"/recommend", "/recommend/batch", "/explain"})
+#: Routes that need Triton: refused at once while too many requests wait.
+RANKING_ROUTES = frozenset({"/recommend", "/recommend/batch", "/explain", "/ads/ctr"})
 #: Routes for monitoring: never limited.
 UNLIMITED = frozenset({"/healthz", "/readyz", "/metrics"})
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")

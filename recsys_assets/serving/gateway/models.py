@@ -75,7 +75,7 @@ def _visitor(value: str) -> str:
 Visitor = Annotated[Identifier, AfterValidator(_visitor)]
 
 
-def _example(**fields: Any) -> ConfigDict:
+def example(**fields: Any) -> ConfigDict:
     """Return a model configuration with one example for OpenAPI."""
     return ConfigDict(extra="forbid", json_schema_extra={"examples": [fields]})
 
@@ -92,7 +92,7 @@ class Strict(BaseModel):
 class RecommendRequest(Strict):
     """One visitor in one context."""
 
-    model_config = _example(user_id="1", device_type="mobile", top_k=10)
+    model_config = example(user_id="1", device_type="mobile", top_k=10)
 
     user_id: Identifier = Field(description="The visitor; an unknown id is accepted.")
     device_type: Device | None = Field(None, description="Absent: unknown.")
@@ -121,7 +121,7 @@ class RecommendRequest(Strict):
 class BatchRequest(Strict):
     """Several visitors, each in a context."""
 
-    model_config = _example(requests=[{"user_id": "1"}, {"user_id": "2", "top_k": 5}])
+    model_config = example(requests=[{"user_id": "1"}, {"user_id": "2", "top_k": 5}])
 
     requests: Annotated[list[RecommendRequest], FailFast()] = Field(
         min_length=1, max_length=MAX_REQUESTS, description="One request per visitor."
@@ -131,7 +131,7 @@ class BatchRequest(Strict):
 class EventRequest(Strict):
     """One thing that a visitor did."""
 
-    model_config = _example(user_id="1", item_id="a-product", event_type="View")
+    model_config = example(user_id="1", item_id="a-product", event_type="View")
 
     user_id: Visitor = Field(description="The visitor.")
     item_id: Identifier = Field(description="An item of the catalogue.")
@@ -194,7 +194,7 @@ FORM_TAGS = ("single", "batch")
 class ResetRequest(Strict):
     """A visitor to forget."""
 
-    model_config = _example(user_id="1")
+    model_config = example(user_id="1")
 
     user_id: Visitor = Field(description="The visitor to forget.")
     event_id: EventId | None = Field(
@@ -212,7 +212,7 @@ class AvailabilityChange(Strict):
 class AvailabilityRequest(Strict):
     """Several changes of availability."""
 
-    model_config = _example(changes=[{"item_id": "a-product", "status": "out_of_stock"}])
+    model_config = example(changes=[{"item_id": "a-product", "status": "out_of_stock"}])
 
     changes: Annotated[list[AvailabilityChange], FailFast()] = Field(
         min_length=1,

@@ -13,6 +13,10 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from recsys_assets.serving.events.served_log import has_features, is_sampled
+from recsys_assets.serving.gateway.ads_client import MODEL as ADS_MODEL
+from recsys_assets.serving.gateway.ads_client import AdsClient
+from recsys_assets.serving.gateway.ads_monitor import AdsMonitorWatch
+from recsys_assets.serving.gateway.ads_prediction_log import AdsPredictionLog, PredictionIds
 from recsys_assets.serving.gateway.availability_watch import AvailabilityWatch
 from recsys_assets.serving.gateway.images import LiveImages
 from recsys_assets.serving.gateway.limits import Admission
@@ -49,6 +53,7 @@ class Parts:
     Args:
         settings: of the home.
         ranking: answers instead of Triton; ``open`` closes it.
+        ads: the same for ads.
     """
 
     ranking: RankingClient
@@ -58,9 +63,15 @@ class Parts:
     popular: PopularItems
     recommender: Recommender
     served: ServedLog | None  # None: answers are not logged
+    ads: AdsClient
+    ads_log: AdsPredictionLog | None  # None: predictions are not logged
 
-    def __init__(self, settings: Settings, ranking: RankingClient | None = None) -> None:
+    def __init__(
+        self, settings: Settings, ranking: RankingClient | None = None, ads: AdsClient | None = None
+    ) -> None:
         self.settings, self.metrics, self._given = settings, Metrics(), ranking
+        self._given_ads, self.prediction_ids = ads, PredictionIds()
+        self._ads_monitor = AdsMonitorWatch(self.metrics.registry)
         self.display, self.images, self.similar = (
             LiveDisplay(settings),
             LiveImages(settings),
@@ -78,6 +89,7 @@ class Parts:
         self.ranking = self._given or RankingClient(
             address, settings.recommend_model, settings.triton_timeout_ms
         )
+        self.ads = self._given_ads or AdsClient(address, ADS_MODEL, settings.triton_timeout_ms)
         popularity = async_client(settings, POPULARITY_DATABASE, settings.store_timeout_ms)
         self.visitors, self.catalogue = (
             async_client(settings, database, WRITE_MS)
@@ -94,19 +106,28 @@ class Parts:
             self._has_features if self._logs_features else None,
         )
         self.served = ServedLog(settings, self.metrics) if settings.served_log == "on" else None
+        self.ads_log = (
+            AdsPredictionLog(settings, self.metrics) if settings.ads_log == "on" else None
+        )
+        logs = [log for log in (self.served, self.ads_log) if log is not None]
         await self.availability.poll()  # before the first answer
-        watch = asyncio.create_task(self.availability.keep())
-        if self.served is not None:
-            self.served.start()
+        watches = [
+            asyncio.create_task(self.availability.keep()),
+            asyncio.create_task(self._ads_monitor.keep(self.visitors)),
+        ]
+        for log in logs:
+            log.start()
         try:
             yield
         finally:
-            watch.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await watch
-            if self.served is not None:
-                await self.served.close()
+            for watch in watches:
+                watch.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await watch
+            for log in logs:
+                await log.close()
             await self.ranking.close()
+            await self.ads.close()
             for client in (popularity, self.visitors, self.catalogue):
                 await client.aclose()
             self.availability.close()

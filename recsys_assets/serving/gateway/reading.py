@@ -27,7 +27,7 @@ from recsys_assets.serving.gateway.models import (
     SimilarResponse,
 )
 from recsys_assets.serving.gateway.parts import Parts
-from recsys_assets.serving.gateway.triton_client import RankingUnavailable
+from recsys_assets.serving.gateway.triton_call import TritonUnavailable
 
 #: Documents in OpenAPI that a call needs the token; the middleware checks it.
 BEARER = Security(HTTPBearer(auto_error=False, description="RECSYS_TOKEN of the gateway"))
@@ -117,7 +117,7 @@ def _add_explain(bodies: APIRouter, parts: Parts) -> None:
             answer = await asyncio.to_thread(
                 explain, body.user_id, ranking, trace, item_ids, request_id, parts.display.current()
             )
-        except RankingUnavailable as error:
+        except TritonUnavailable as error:
             raise Refused(503, None, f"there is no ranking to explain ({error})") from error
         except IdsDiffer as error:
             raise Refused(

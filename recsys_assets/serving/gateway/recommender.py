@@ -17,7 +17,8 @@ from recsys_assets.serving.gateway.errors import Refused
 from recsys_assets.serving.gateway.limits import Admission
 from recsys_assets.serving.gateway.metrics import ASSEMBLING, TRITON, Metrics
 from recsys_assets.serving.gateway.models import RecommendRequest
-from recsys_assets.serving.gateway.triton_client import Ranking, RankingClient, RankingUnavailable
+from recsys_assets.serving.gateway.triton_call import TritonUnavailable
+from recsys_assets.serving.gateway.triton_client import Ranking, RankingClient
 from recsys_assets.serving.published.display import Display, DisplayMissing, LiveDisplay
 from recsys_assets.serving.stages.answer import Degraded
 from recsys_assets.serving.stages.stage import Tensors
@@ -211,7 +212,7 @@ class Recommender:
                 )
                 for asked, one in zip(requests, rankings, strict=True)
             ]
-        except RankingUnavailable as error:
+        except TritonUnavailable as error:
             logger.warning("request %s: %s; answering with popular items", request_id, error)
             ranked = time.perf_counter()
             answers = await self._stand_in(display, requests)
@@ -226,7 +227,7 @@ class Recommender:
         """Ask Triton, and for the trace where it is wanted and can be had.
 
         Raises:
-            RankingUnavailable: Triton did not answer in time, or not properly.
+            TritonUnavailable: Triton did not answer in time, or not properly.
         """
         if (
             self._traces is not None
@@ -238,7 +239,7 @@ class Recommender:
                 ranking, trace = await self._ranking.rank_traced(
                     requests[0], display.release, request_id
                 )
-            except RankingUnavailable as error:
+            except TritonUnavailable as error:
                 logger.debug("request %s: no trace (%s)", request_id, error)
             else:
                 return [ranking], trace

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import grpc
-import grpc.aio
 import numpy as np
-from tritonclient.grpc.service_pb2 import ModelInferRequest, ModelInferResponse, ModelReadyRequest
-from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
+from tritonclient.grpc.service_pb2 import ModelInferRequest, ModelInferResponse
 
 from recsys_assets.serving.gateway.models import RecommendRequest
+from recsys_assets.serving.gateway.triton_call import (
+    TritonCaller,
+    TritonUnavailable,
+    contents_of,
+    give,
+    read_texts,
+)
 from recsys_assets.serving.stages import tensors as t
 from recsys_assets.serving.stages.answer import (
     COUNT,
@@ -24,19 +28,8 @@ from recsys_assets.serving.stages.answer import (
     Degraded,
 )
 from recsys_assets.serving.stages.stage import DTYPES, Tensors, TensorSpec
-from recsys_assets.serving.stores.connections import Breaker
 
 FUSED = "fused_model"
-#: Reconnects to a restarted server within a second (gRPC's own pause grows to two minutes), and
-#: detects a lost connection within 25 seconds.
-CHANNEL = [
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 1_000),
-    ("grpc.keepalive_time_ms", 20_000),
-    ("grpc.keepalive_timeout_ms", 5_000),
-    ("grpc.max_receive_message_length", 64 << 20),
-]
 #: Outputs of the fused model for /explain. The models that answer give all they have: one of an
 #: older version has no propensities.
 _TRACED = [
@@ -49,12 +42,6 @@ _TRACED_ANSWER = [
     ModelInferRequest.InferRequestedOutputTensor(name=t.ORDERED_PROPENSITIES.name),
 ]
 _ABSENT = -1
-#: Triton's type name → its name in a gRPC message, where they differ.
-WIRE_TYPES = {"STRING": "BYTES"}
-
-
-class RankingUnavailable(RuntimeError):
-    """Triton did not answer in time, or has no release loaded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,24 +66,6 @@ class Ranking:
     propensities: list[float] | None = None
 
 
-def texts(values: Sequence[str]) -> bytes:
-    """Encode texts as a STRING tensor: each after its length in bytes, uint32."""
-    parts: list[bytes] = []
-    for value in values:
-        text = value.encode()
-        parts += (struct.pack("<I", len(text)), text)
-    return b"".join(parts)
-
-
-def read_texts(content: bytes) -> Iterator[str]:
-    """Yield the texts of a STRING tensor."""
-    at = 0
-    while at < len(content):
-        begin = at + 4
-        at = begin + struct.unpack_from("<I", content, at)[0]
-        yield content[begin:at].decode()
-
-
 def _request(
     model: str, visitors: Sequence[RecommendRequest], request_id: str, version: str = ""
 ) -> ModelInferRequest:
@@ -108,13 +77,7 @@ def _request(
     request = ModelInferRequest(model_name=model, model_version=version, id=request_id)
 
     def add(spec: TensorSpec, values: Sequence[Any]) -> None:
-        tensor = request.inputs.add(name=spec.name, datatype=WIRE_TYPES.get(spec.dtype, spec.dtype))
-        tensor.shape.append(len(visitors))
-        request.raw_input_contents.append(
-            texts(values)
-            if spec.dtype == "STRING"
-            else np.array(values, DTYPES[spec.dtype]).tobytes()
-        )
+        give(request, spec, values, [len(visitors)])
 
     add(t.USER_ID, [visitor.user_id for visitor in visitors])
     add(t.TOP_K, [visitor.top_k for visitor in visitors])
@@ -131,12 +94,9 @@ def _rankings(response: ModelInferResponse, visitors: int) -> list[Ranking]:
     """Return one ranking per visitor.
 
     Raises:
-        RankingUnavailable: the tensors do not fit together.
+        TritonUnavailable: the tensors do not fit together.
     """
-    contents = {
-        output.name: content
-        for output, content in zip(response.outputs, response.raw_output_contents, strict=True)
-    }
+    contents = contents_of(response)
     try:
         ids = list(read_texts(contents[t.ORDERED_IDS.name]))
         scores = np.frombuffer(contents[t.ORDERED_SCORES.name], DTYPES[t.ORDERED_SCORES.dtype])
@@ -149,12 +109,12 @@ def _rankings(response: ModelInferResponse, visitors: int) -> list[Ranking]:
             .tolist()
         )
     except (KeyError, ValueError, struct.error) as error:
-        raise RankingUnavailable(f"Triton's answer cannot be read ({error!r})") from error
+        raise TritonUnavailable(f"Triton's answer cannot be read ({error!r})") from error
     if (
         not len(ids) == len(scores) == sum(row[COUNT] for row in info)
         or not np.isfinite(scores).all()
     ):
-        raise RankingUnavailable(
+        raise TritonUnavailable(
             f"Triton's answer holds {len(ids)} ids and {len(scores)} scores for "
             f"{[row[COUNT] for row in info]}, or scores that are not finite"
         )
@@ -176,32 +136,14 @@ def _rankings(response: ModelInferResponse, visitors: int) -> list[Ranking]:
     return rankings
 
 
-class RankingClient:
-    """Asks one Triton address: a replica, or the service in front of all replicas.
-
-    After a few consecutive timeouts a circuit breaker refuses calls at once, except for one per
-    second.
-
-    Args:
-        address: host:port of gRPC.
-        model: that gives the answers.
-        timeout_ms: limit of one call, milliseconds.
-    """
-
-    def __init__(self, address: str, model: str, timeout_ms: int) -> None:
-        self._model, self._limit, self._breaker = model, timeout_ms / 1_000, Breaker()
-        self._channel = grpc.aio.insecure_channel(address, options=CHANNEL)
-        self._triton = GRPCInferenceServiceStub(self._channel)
-
-    async def close(self) -> None:
-        """Close the connection."""
-        await self._channel.close()
+class RankingClient(TritonCaller):
+    """Asks one Triton address for rankings; see ``TritonCaller``."""
 
     async def rank(self, visitors: Sequence[RecommendRequest], request_id: str) -> list[Ranking]:
         """Rank the catalogue for each visitor.
 
         Raises:
-            RankingUnavailable: Triton did not answer in time, or not properly.
+            TritonUnavailable: Triton did not answer in time, or not properly.
         """
         request = _request(self._model, visitors, request_id)
         return _rankings(await self._infer(request), len(visitors))
@@ -217,7 +159,7 @@ class RankingClient:
             request_id: for Triton's log.
 
         Raises:
-            RankingUnavailable: Triton did not answer in time, or not properly.
+            TritonUnavailable: Triton did not answer in time, or not properly.
         """
         return await self._traced(visitor, release, request_id, _TRACED)
 
@@ -241,39 +183,10 @@ class RankingClient:
         request.outputs.extend(outputs)
         response = await self._infer(request)
         (ranking,) = _rankings(response, 1)
-        contents = {
-            output.name: content
-            for output, content in zip(response.outputs, response.raw_output_contents, strict=True)
-        }
+        contents = contents_of(response)
         try:
             return ranking, trace_layout().unpack(np.frombuffer(contents[TRACE], np.uint8))
         except (KeyError, PackedInvalid) as error:
-            raise RankingUnavailable(
+            raise TritonUnavailable(
                 f"the trace of release {release} cannot be read ({error})"
             ) from error
-
-    async def _infer(self, request: ModelInferRequest) -> ModelInferResponse:
-        """Call Triton unless the circuit breaker refuses."""
-        if self._breaker.refuses():
-            raise RankingUnavailable("Triton is not asked after several timeouts in a row")
-        try:
-            response = await self._triton.ModelInfer(request, timeout=self._limit)
-        except grpc.aio.AioRpcError as error:
-            if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
-                self._breaker.failed()
-            else:
-                self._breaker.answered()
-            raise RankingUnavailable(f"Triton: {error.code().name}: {error.details()}") from error
-        self._breaker.answered()
-        return response
-
-    async def ready(self) -> bool:
-        """Return whether the model that answers is ready.
-
-        The server's own readiness is not asked for: it can be false while a new version loads.
-        """
-        try:
-            asked = ModelReadyRequest(name=self._model)
-            return bool((await self._triton.ModelReady(asked, timeout=self._limit)).ready)
-        except grpc.aio.AioRpcError:
-            return False

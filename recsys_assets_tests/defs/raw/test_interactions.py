@@ -19,8 +19,9 @@ from recsys_assets.orchestration.resources import Platform
 from recsys_assets.partitions import day_bounds
 from recsys_assets.serving.events.events import Event
 from recsys_assets.serving.events.landing import LandingBuffer
+from recsys_assets.serving.events.log_stream import pack
 from recsys_assets.serving.events.served_consumer import ServedConsumer
-from recsys_assets.serving.events.served_log import ANSWERS, STREAM, pack
+from recsys_assets.serving.events.served_log import SERVED
 from recsys_assets.settings import Settings
 from recsys_assets_tests.support.daily_home import DAYS, Home
 
@@ -86,7 +87,7 @@ def serve(home: Home, valkey: Any, moments: Iterable[int], first: int = 0) -> No
         for n, at in enumerate(moments, first)
     ]
     with valkey.client(1) as client:
-        client.xadd(STREAM, {ANSWERS: pack(answers)})
+        client.xadd(SERVED.name, {SERVED.field: pack(answers)})
     consumer = ServedConsumer(home.settings, "consumer-0", threading.Event())
     consumer.recover()
     consumer.step()

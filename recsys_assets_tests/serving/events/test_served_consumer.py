@@ -17,8 +17,10 @@ import pytest
 
 from recsys_assets.lib.landing.served_answers import SCHEMA
 from recsys_assets.lib.quality.served_day import read_served_day
-from recsys_assets.serving.events.served_consumer import ServedConsumer, ServedLanding
-from recsys_assets.serving.events.served_log import ANSWERS, GROUP, REJECTED, STREAM, pack
+from recsys_assets.serving.events.log_consumer import LogLanding
+from recsys_assets.serving.events.log_stream import pack
+from recsys_assets.serving.events.served_consumer import ServedConsumer
+from recsys_assets.serving.events.served_log import SERVED
 from recsys_assets.settings import PROJECT_ROOT, Settings
 from recsys_assets_tests.support.small_shop import shop_settings
 from recsys_assets_tests.support.stack import eventually
@@ -48,7 +50,7 @@ def write(valkey: Any, count: int, first: int = 0, at: int = AT, size: int = 3) 
     ]
     with valkey.client(1) as client, client.pipeline(transaction=False) as pipeline:
         for n in range(0, count, size):
-            pipeline.xadd(STREAM, {ANSWERS: pack(answers[n : n + size])})
+            pipeline.xadd(SERVED.name, {SERVED.field: pack(answers[n : n + size])})
         pipeline.execute()
 
 
@@ -92,7 +94,10 @@ def test_an_answer_lands_in_the_day_of_the_zone(
             days[day]
         )
     with valkey.client(1) as client:
-        assert client.xlen(STREAM) == 0 and client.xpending(STREAM, GROUP)["pending"] == 0
+        assert (
+            client.xlen(SERVED.name) == 0
+            and client.xpending(SERVED.name, SERVED.group)["pending"] == 0
+        )
 
 
 def test_a_crash_between_file_and_acknowledgement_rewrites_the_same_file(
@@ -105,7 +110,7 @@ def test_a_crash_between_file_and_acknowledgement_rewrites_the_same_file(
     monkeypatch.setattr(crashed, "_done", lambda ids: None)  # here it ends
     crashed.land()
     before = {file: file.read_bytes() for file in Path(settings.landing).rglob("*.parquet")}
-    assert before and valkey.client(1).xpending(STREAM, GROUP)["pending"] == 4
+    assert before and valkey.client(1).xpending(SERVED.name, SERVED.group)["pending"] == 4
     write(valkey, 3, first=12)
     again = consumer(settings)
     again.recover()
@@ -114,42 +119,42 @@ def test_a_crash_between_file_and_acknowledgement_rewrites_the_same_file(
     again.step()
     again.land()
     assert landed(settings)["answer_id"].n_unique() == landed(settings).height == 15
-    assert valkey.client(1).xlen(STREAM) == 0
+    assert valkey.client(1).xlen(SERVED.name) == 0
 
 
 def test_an_invalid_entry_is_set_aside(settings: Settings, valkey: Any) -> None:
     client = valkey.client(1)
-    client.xadd(STREAM, {"nothing": "of the kind"})
+    client.xadd(SERVED.name, {"nothing": "of the kind"})
     write(valkey, 3)
     one = consumer(settings)
     one.recover()
     one.step()
     one.land()
     assert landed(settings).height == 3
-    assert client.xlen(REJECTED) == 1 and client.xlen(STREAM) == 0
+    assert client.xlen(SERVED.rejected) == 1 and client.xlen(SERVED.name) == 0
 
 
 def test_switched_off_it_lands_what_is_left_and_ends(settings: Settings, valkey: Any) -> None:
     off = settings.model_copy(update={"served_log": "off"})
     consumer(off).run()
-    assert not valkey.client(1).exists(STREAM), "off writes nothing"
+    assert not valkey.client(1).exists(SERVED.name), "off writes nothing"
     write(valkey, 5)
     consumer(off).run()
-    assert landed(off).height == 5 and valkey.client(1).xlen(STREAM) == 0
+    assert landed(off).height == 5 and valkey.client(1).xlen(SERVED.name) == 0
 
 
 def test_a_fault_stops_the_process(settings: Settings, valkey: Any) -> None:
     write(valkey, 3)
     Path(settings.landing).write_text("a file where the landing zone should be")
     stop = threading.Event()
-    thread = ServedLanding(settings, "consumer-0", stop)
-    thread._consumer._landed_at = -1e9  # a landing is due
+    thread = LogLanding(ServedConsumer(settings, "consumer-0", stop), stop)
+    thread.consumer._landed_at = -1e9  # a landing is due
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(threading, "excepthook", lambda fault: None)
         thread.start()
         thread.join(30)
     assert stop.is_set() and thread.failed
-    assert valkey.client(1).xpending(STREAM, GROUP)["pending"] == 1, "not acknowledged"
+    assert valkey.client(1).xpending(SERVED.name, SERVED.group)["pending"] == 1, "not acknowledged"
 
 
 @pytest.fixture
@@ -191,13 +196,13 @@ def test_killed_in_the_middle_it_loses_nothing_and_doubles_nothing(
     write(valkey, 100, first=6_900)
     second = start()
     eventually(
-        lambda: client.xinfo_groups(STREAM)[0]["lag"] == 0, "the second process has read all"
+        lambda: client.xinfo_groups(SERVED.name)[0]["lag"] == 0, "the second process has read all"
     )
     valkey.kill()  # and the store goes away once
     time.sleep(0.5)
     valkey.start()
     write(valkey, 50, first=7_000)
-    eventually(lambda: client.xlen(STREAM) == 0, "everything is landed")
+    eventually(lambda: client.xlen(SERVED.name) == 0, "everything is landed")
     second.send_signal(signal.SIGTERM)
     log = settings.home / "consumer.log"
     assert second.wait(30) == 0, log.read_text()

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from recsys_assets.serving.events.served_log import ANSWERS, ServedAnswer, is_sampled, pack, unpack
+from recsys_assets.serving.events.log_stream import pack
+from recsys_assets.serving.events.served_log import SERVED, ServedAnswer, is_sampled
 
 
 def answer(**changed: Any) -> dict[str, Any]:
@@ -33,7 +34,7 @@ def test_what_is_packed_is_unpacked() -> None:
         answer(user_id="ü 😀 \\n"),
         answer(user_id="v", release=3, query_release=2, reasons=["x"], item_ids=[], scores=[]),
     ]
-    found = unpack({ANSWERS: pack(given)})
+    found = SERVED.unpack({SERVED.field: pack(given)})
     assert found == [ServedAnswer(**one) for one in given]
     assert found[1].device_type == "-1" and found[1].release is None and found[1].reasons == []
 
@@ -42,20 +43,20 @@ def test_what_is_packed_is_unpacked() -> None:
     "fields",
     [
         {},
-        {ANSWERS: b"no zlib"},
-        {ANSWERS: pack([answer()])[:-5]},
-        {ANSWERS: zlib.compress(b"no json")},
-        {ANSWERS: zlib.compress(b" " * (17 << 20))},
-        {ANSWERS: pack([answer(scores=[0.5])])},
-        {ANSWERS: pack([answer(more=1)])},
-        {ANSWERS: pack([answer(features=read(prices=[1.0]))])},
-        {ANSWERS: pack([answer(features={**read(prices=[1.0, 2.0]), "sources": []})])},
-        {ANSWERS: pack([answer()]), b"more": b""},
+        {SERVED.field: b"no zlib"},
+        {SERVED.field: pack([answer()])[:-5]},
+        {SERVED.field: zlib.compress(b"no json")},
+        {SERVED.field: zlib.compress(b" " * (17 << 20))},
+        {SERVED.field: pack([answer(scores=[0.5])])},
+        {SERVED.field: pack([answer(more=1)])},
+        {SERVED.field: pack([answer(features=read(prices=[1.0]))])},
+        {SERVED.field: pack([answer(features={**read(prices=[1.0, 2.0]), "sources": []})])},
+        {SERVED.field: pack([answer()]), b"more": b""},
     ],
 )
 def test_another_form_is_refused(fields: dict[bytes, bytes]) -> None:
     with pytest.raises(ValueError):
-        unpack(fields)
+        SERVED.unpack(fields)
 
 
 def test_the_share_is_of_visitors() -> None:

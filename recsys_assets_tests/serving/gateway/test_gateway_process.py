@@ -23,7 +23,7 @@ import httpx
 import numpy as np
 import pytest
 
-from recsys_assets.serving.events.served_log import STREAM, unpack
+from recsys_assets.serving.events.served_log import SERVED
 from recsys_assets.serving.gateway.client import GatewayClient, GatewayError, recommend, send_events
 from recsys_assets.serving.triton.model_control import grpc_headers
 from recsys_assets.serving.triton.replicas import Replica, ReplicaError
@@ -344,8 +344,8 @@ def test_answers_are_logged_beside_a_ranking_and_at_the_end(
             recommend(other.gateway_url, f"u{n}", top_k=2)
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=60) in (0, -signal.SIGTERM)
-    entries = valkey.client(1).xrange(STREAM)
-    logged = [answer for _, fields in entries for answer in unpack(fields)]
+    entries = valkey.client(1).xrange(SERVED.name)
+    logged = [answer for _, fields in entries for answer in SERVED.unpack(fields)]
     assert [answer.user_id for answer in logged] == [f"u{n}" for n in range(5)]
     assert {(*answer.item_ids, answer.query_release, answer.release) for answer in logged} == {
         ("a", "b", 2, 3)

@@ -18,7 +18,7 @@ from recsys_assets.columns import (
     QUERY_CATEGORICAL,
     QUERY_CONTINUOUS,
 )
-from recsys_assets.serving.events.served_log import STREAM, ServedAnswer, unpack
+from recsys_assets.serving.events.served_log import SERVED, ServedAnswer
 from recsys_assets.serving.gateway.because import AFTER, BECAUSE, because
 from recsys_assets.serving.gateway.explanation import IdsDiffer, explain
 from recsys_assets.serving.gateway.triton_client import Ranking
@@ -319,8 +319,10 @@ def logged(client: TestClient, valkey: Any, user: str) -> ServedAnswer:
     with valkey.client(1) as store:
 
         def found() -> list[ServedAnswer]:
-            entries = store.xrange(STREAM)
-            return [one for _, fields in entries for one in unpack(fields) if one.user_id == user]
+            entries = store.xrange(SERVED.name)
+            return [
+                one for _, fields in entries for one in SERVED.unpack(fields) if one.user_id == user
+            ]
 
         eventually(lambda: len(found()) > 0, "the answer is written")
         return found()[0]
@@ -358,7 +360,7 @@ def test_no_trace_is_asked_where_no_features_are_logged(
     for client in serve(settings.model_copy(update=logs)):
         assert client.post("/recommend", json={"user_id": "ann"}).status_code == 200
         if logs["served_log"] == "off":
-            assert not valkey.client(1).exists(STREAM)
+            assert not valkey.client(1).exists(SERVED.name)
         else:
             assert logged(client, valkey, "ann").features is None
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 
-from recsys_assets.serving.events.served_log import STREAM, ServedAnswer, unpack
-from recsys_assets.serving.gateway import served
+from recsys_assets.serving.events.served_log import SERVED, ServedAnswer
+from recsys_assets.serving.gateway import served, stream_log
 from recsys_assets.serving.gateway.app import create_app
 from recsys_assets.settings import Settings
 from recsys_assets_tests.support.small_shop import ITEMS
@@ -28,7 +29,7 @@ def gateway(settings: Settings, **changed: Any) -> Iterator[TestClient]:
 
 def logged(valkey: Any) -> list[ServedAnswer]:
     with valkey.client(1) as client:
-        return [one for _, fields in client.xrange(STREAM) for one in unpack(fields)]
+        return [one for _, fields in client.xrange(SERVED.name) for one in SERVED.unpack(fields)]
 
 
 def counts(client: TestClient) -> dict[str, float]:
@@ -44,8 +45,8 @@ def counts(client: TestClient) -> dict[str, float]:
 def test_off_writes_nothing(client: TestClient, valkey: Any) -> None:
     for _ in range(3):
         assert client.post("/recommend", json={"user_id": "u"}).status_code == 200
-    time.sleep(1.5 * served.EVERY)
-    assert not valkey.client(1).exists(STREAM) and counts(client) == {}
+    time.sleep(1.5 * stream_log.EVERY)
+    assert not valkey.client(1).exists(SERVED.name) and counts(client) == {}
 
 
 def test_one_record_per_answer(settings: Settings, valkey: Any) -> None:
@@ -112,7 +113,7 @@ def test_a_share_of_visitors(settings: Settings, valkey: Any) -> None:
 def test_without_the_store_answers_flow_and_what_does_not_fit_is_counted(
     settings: Settings, valkey: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(served, "QUEUE", 5)
+    monkeypatch.setattr(stream_log, "QUEUE", 5)
     with gateway(settings) as client:
         valkey.kill()
         for n in range(20):
@@ -146,7 +147,7 @@ def test_a_gateway_that_ends_without_the_store_says_what_is_lost(
 def test_a_full_stream_is_not_trimmed(
     settings: Settings, valkey: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(served, "STREAM_LENGTH", 1)
+    monkeypatch.setattr(served, "SERVED", replace(SERVED, length=1))
     with gateway(settings) as client:
         client.post("/recommend", json={"user_id": "first"})
         eventually(lambda: counts(client).get("logged_total"), "the first is written")
