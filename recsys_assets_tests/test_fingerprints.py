@@ -300,6 +300,7 @@ WITHOUT = {
     "ads_ctr/workflow",
     "ads_ctr/datasets",
     "ads_ctr/dcn",
+    "ads_ctr/tuned_dcn",
     "ads_ctr/release",
     "ads_ctr/champion",
     "features/workflows",

@@ -50,6 +50,8 @@ KNOW_TIME = [
         "lib/fine_tune/test_fine_tuning.py",
         "lib/own_data/test_bring.py",
         "cli/test_ads.py",
+        "defs/ads_ctr/test_due_tuning.py",
+        "lib/ads_ctr/test_incremental.py",
         "cli/test_ingest.py",
         "lib/raw/test_raw_tables.py",
         "lib/feature_store/test_popularity.py",

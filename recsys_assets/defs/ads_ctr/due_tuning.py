@@ -1,6 +1,6 @@
 """Find the labelled predictions to watch, and what an alarm asks for."""
 
-import time
+from time import time
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -24,7 +24,7 @@ def evaluate(context: dg.SensorEvaluationContext, platform: Platform) -> dg.Sens
     from recsys_assets.lib.ads_ctr import ads_monitor, incremental
     from recsys_assets.lib.ads_ctr.ads_watch import AdsWatch, WatchRules
 
-    settings, now = platform.settings, time.time()
+    settings, now = platform.settings, time()
     watch = AdsWatch.read(context.cursor)
     try:
         begin = incremental.start(platform.store, platform.home_settings)

@@ -1,6 +1,6 @@
 """Define the assets that train the champion of the ads ranker on, on labelled predictions."""
 
-import time
+from time import time
 from typing import Annotated, TypedDict
 
 import dagster as dg
@@ -68,7 +68,7 @@ def feedback_rows(
     settings, store, day = platform.settings, platform.store, context.partition_key
     try:
         begin = incremental.start(store, platform.home_settings)
-        rows = incremental.unlearnt(settings, begin, day, time.time(), config.since)
+        rows = incremental.unlearnt(settings, begin, day, time(), config.since)
         incremental.require_enough(rows, settings.ads_tune_rows)
     except incremental.IncrementalError as error:
         raise dg.Failure(str(error), allow_retries=False) from error

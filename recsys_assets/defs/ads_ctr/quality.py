@@ -1,7 +1,7 @@
 """Define the daily asset that judges the served predictions of the ads ranker."""
 
 import dataclasses
-import time
+from time import time
 
 import dagster as dg
 
@@ -43,7 +43,7 @@ def _one_day(
     from recsys_assets.lib.ads_ctr import ads_quality, incremental
 
     settings = platform.settings
-    rows, waiting = incremental.settled_rows(settings, [day], time.time())
+    rows, waiting = incremental.settled_rows(settings, [day], time())
     numbers = [int(number) for number in rows["release"].unique(maintain_order=True)]
     rules = ads_quality.rules_of(platform.store, settings, numbers)
     changes = ads_quality.promotions(platform.home_settings)

@@ -144,6 +144,7 @@ def test_jobs_of_days_run_in_lanes() -> None:
         if job.run_tags.get("recsys/lane")
     }
     assert lanes == {
+        "ads_incremental": "ads_incremental",
         "ads_ingest": "ads_days",
         "catalogue": "days",
         "daily_ingest": "days",

@@ -18,6 +18,7 @@ def test_every_asset_has_a_pod() -> None:
         "retrieval/two_tower",
         "ranking/dlrm",
         "ads_ctr/dcn",
+        "ads_ctr/tuned_dcn",
         "fine_tune/query_tower",
         "fine_tune/dlrm",
     }
