@@ -19,7 +19,7 @@ export PYTHONUTF8 := 1
 unexport PYTHONDONTWRITEBYTECODE
 PYTEST := $(PLATFORM)/python -m pytest -n 2
 
-.PHONY: help setup peers demo stop static check test test-clock cluster cluster-down cluster-test bench lint map locks clean
+.PHONY: help setup peers demo demo-ads stop static check test test-clock cluster cluster-down cluster-test bench lint map locks clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
@@ -34,6 +34,10 @@ demo:  ## the main job: data, full graph, services, promoted release, recommenda
 	@begin=$$SECONDS
 	bash scripts/setup.sh
 	$(PLATFORM)/recsys demo --setup-seconds $$((SECONDS - begin)) $(if $(CATALOGUE),--catalogue "$(CATALOGUE)")
+
+demo-ads:  ## the ads ranker: train, serve, traffic that drifts, detection, retrain, promotion; in five minutes
+	@bash scripts/setup.sh
+	$(PLATFORM)/recsys demo-ads
 
 stop:  ## end every local service
 	@if [ -x $(PLATFORM)/recsys ]; then $(PLATFORM)/recsys down; else echo "nothing is set up, nothing runs"; fi

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,12 +16,13 @@ from rich.table import Table
 from recsys_assets import ads_partitions, partitions
 from recsys_assets.cli import ingest_check
 from recsys_assets.cli.configured import configured
-from recsys_assets.settings import Settings, get_settings
+from recsys_assets.settings import LOCAL_PORTS, Settings, get_settings
 
 if TYPE_CHECKING:
     from recsys_assets.lib.ads_ctr.ads_landing import AdsLanded
 
 _errors = Console(stderr=True)
+DEMO_HOME, DEMO_PORTS = "ads-demo", 300
 FirstDay = Annotated[
     str | None,
     typer.Option(
@@ -131,6 +134,41 @@ def rollback_ads() -> None:
 
     report = promotion.rollback(configured(), ADS, log=_say)
     _say(f"release {report.release} of the ads ranker serves again ({report.seconds:.1f} s)")
+
+
+def demo_ads() -> None:
+    """Run the ads ranker: train, serve, traffic that drifts, detection, retrain, promotion.
+
+    It runs in a home of its own, RECSYS_HOME/ads-demo, with ports 300 above the usual ones, and
+    leaves its services running. That home is emptied first.
+    """
+    from recsys_assets.operations.ads_demo import ads_demo
+
+    begun = configured()
+    offset = begun.port_offset + DEMO_PORTS
+    for name in LOCAL_PORTS:  # derived from the offset again
+        os.environ.pop(f"RECSYS_{name.upper()}", None)
+    own = configured(home=begun.home / DEMO_HOME, port_offset=offset, automation="true")
+    summary = ads_demo(own)
+    table = Table("traffic", "predictions", "release", "AUC", "the truth's AUC")
+    for title, phase in (
+        ("before the drift", summary["before"]),
+        ("after it", summary["drifted"]),
+        ("retrained", summary["after"]),
+    ):
+        table.add_row(
+            title,
+            f"{phase['predictions']:,}",
+            ", ".join(map(str, phase["releases"])),
+            f"{phase['auc']:.4f}",
+            f"{phase['oracle']:.4f}",
+        )
+    Console().print(table)
+    print(json.dumps({name: summary[name] for name in ("urls", "seconds")}, indent=2))
+    _say(
+        f"written to {own.home / 'ads_demo.json'}; the plot is the asset ads_ctr/quality of today "
+        "in the UI; `make stop` ends every part"
+    )
 
 
 def _say(text: str) -> None:

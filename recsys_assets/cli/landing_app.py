@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from recsys_assets.cli.ads import ingest_ads, promote_ads, rollback_ads, simulate_ads
+from recsys_assets.cli.ads import demo_ads, ingest_ads, promote_ads, rollback_ads, simulate_ads
 from recsys_assets.cli.ingest import ingest
 
 
@@ -15,3 +15,4 @@ def add_landing(app: typer.Typer) -> None:
     app.command()(simulate_ads)
     app.command()(promote_ads)
     app.command()(rollback_ads)
+    app.command()(demo_ads)

@@ -1,5 +1,6 @@
 """Define the asset of daily ads logs from the landing zone."""
 
+import time
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -22,6 +23,12 @@ DRIFT = {
     "stops the day where RECSYS_ADS_DRIFT_BLOCKS is on."
 }
 
+SETTLED = {
+    "settled": "No prediction of the day waits for its label. Otherwise it warns: the day has its "
+    "clicks already, and lacks ads that were not clicked. Import it again after "
+    "RECSYS_ADS_LABEL_HOURS."
+}
+
 
 @dg.asset(
     key=KEY,
@@ -30,15 +37,17 @@ DRIFT = {
     partitions_def=ads_partitions.ads_days(),
     backfill_policy=dg.BackfillPolicy.single_run(),
     pool="cpu",
-    check_specs=reporting.check_specs(KEY, CONTRACT | DRIFT, ads_partitions.ads_days()),
+    check_specs=reporting.check_specs(KEY, CONTRACT | DRIFT | SETTLED, ads_partitions.ads_days()),
 )
 def logs(
     context: dg.AssetExecutionContext, config: BuildConfig, platform: Platform
 ) -> days.DayEvents:
     """Imports the ads log of a day from the landing zone.
 
-    Reads all Parquet files of the day's folder. Writes one row per shown ad with label, 13 counts
-    and 26 categories, and a profile of every feature. A day without a file has no rows.
+    Reads all Parquet files of the day's folder, and the predictions that the gateway gave on the
+    day, with their labels. A prediction without a label is left out until RECSYS_ADS_LABEL_HOURS
+    have passed; then it counts as not clicked. Writes one row per shown ad with label, 13 counts
+    and 26 categories, and a profile of every feature. A day without both has no rows.
     """
     yield from days.each_day(context, lambda day: _one_day(context, config, platform, day))
 
@@ -46,11 +55,16 @@ def logs(
 def _one_day(
     context: dg.AssetExecutionContext, config: BuildConfig, platform: Platform, day: str
 ) -> reporting.Events:
-    from recsys_assets.lib.ads_ctr import ads_day, ads_drift
+    from recsys_assets.lib.ads_ctr import ads_day, ads_drift, feedback
 
     settings, store = platform.settings, platform.store
+    window = settings.ads_label_hours * 3_600
     landed = yield from reporting.read_under_contract(
-        lambda: ads_day.read_ads_day(settings.landing, day)
+        lambda: ads_day.read_ads_day(
+            settings.landing,
+            day,
+            feedback.read_feedback(settings.landing, day, window, time.time()),
+        )
     )
     built = platform.build(
         context,
@@ -60,8 +74,8 @@ def _one_day(
         force=config.force,
         write=lambda staged: ads_day.write_ads_day(landed, staged.path),
     )
-    window = ads_partitions.ADS_BASELINE.days(settings, day)
-    earlier = [store.current(*_name(one)) for one in window if store.exists(*_name(one))]
+    before = ads_partitions.ADS_BASELINE.days(settings, day)
+    earlier = [store.current(*_name(one)) for one in before if store.exists(*_name(one))]
     moved = ads_drift.against_days(built.artifact, earlier, settings.ads_drift_threshold)
     yield reporting.result(
         built.artifact,
@@ -70,6 +84,14 @@ def _one_day(
     )
     yield reporting.contract_kept(landed.rows_by_file, landed.extra_columns)
     yield _drift_check(moved, settings.ads_drift_blocks)
+    yield reporting.check(
+        "settled",
+        not landed.feedback.get("waiting"),
+        value=landed.feedback.get("waiting", 0),
+        threshold=0,
+        blocking=False,
+        **landed.feedback,
+    )
 
 
 def _name(day: str) -> tuple[str, str]:

@@ -22,7 +22,7 @@ from .jobs import ads_incremental
     default_status=dg.DefaultSensorStatus.RUNNING
     if get_settings().automation
     else dg.DefaultSensorStatus.STOPPED,
-    minimum_interval_seconds=60,
+    minimum_interval_seconds=30,
 )
 def ads_drift(context: dg.SensorEvaluationContext, platform: Platform) -> dg.SensorResult:
     """Watch the predictions that were settled since the last tick."""

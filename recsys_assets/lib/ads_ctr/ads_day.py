@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,11 @@ import polars as pl
 from recsys_assets.ads_columns import CATEGORIES, FEATURES, LABEL
 from recsys_assets.columns import MISSING
 from recsys_assets.files import sha256_json
+from recsys_assets.lib.ads_ctr.feedback import Feedback
 from recsys_assets.lib.ads_ctr.log_files import SCHEMA
 from recsys_assets.lib.figures.series import number
-from recsys_assets.lib.landing.zone import ADS_FOLDER
+from recsys_assets.lib.landing.ads_predictions import AT, PREDICTION_ID
+from recsys_assets.lib.landing.zone import ADS_FOLDER, ADS_PREDICTIONS_FOLDER
 from recsys_assets.lib.quality import profiles
 from recsys_assets.lib.quality.contracts import ContractReport, Failure
 from recsys_assets.release_files import ADS_FILE
@@ -27,32 +29,36 @@ _EMPTY: dict[str, str | None] = {"": None, MISSING: None}
 
 @dataclass(frozen=True)
 class AdsDay:
-    """Holds the rows of a day, in the order of its files and of their rows.
+    """Holds the rows of a day: those of its files in their order, then served predictions.
 
     Attributes:
         rows: of SCHEMA.
         rows_by_file: ``ads/<file>`` → rows.
         digests: ``ads/<file>`` → sha256.
         extra_columns: column that the form does not name → files that have it.
+        feedback: counts of the day's served predictions and of their labels.
     """
 
     rows: pl.DataFrame
     rows_by_file: dict[str, int]
     digests: dict[str, str]
     extra_columns: dict[str, int]
+    feedback: dict[str, int] = field(default_factory=dict)
 
     @property
     def digest(self) -> str:
-        """Return the digest of all files."""
+        """Return the digest of all files, and of the labels of served predictions."""
         return sha256_json(self.digests)
 
 
-def read_ads_day(landing: str, day: str) -> AdsDay:
+def read_ads_day(landing: str, day: str, feedback: Feedback | None = None) -> AdsDay:
     """Read and check the files of a day; a day without a file has no rows.
 
     Args:
         landing: the landing zone, a folder or an fsspec address.
         day: ISO.
+        feedback: of the day's served predictions, which follow in the order of their moments;
+            None: without them.
 
     Raises:
         ContractViolation: a file cannot be read, or breaks the form; one line per failure.
@@ -82,7 +88,20 @@ def read_ads_day(landing: str, day: str) -> AdsDay:
         if not found:
             frames.append(frame.select(*SCHEMA).with_columns(pl.col(CATEGORIES).replace(_EMPTY)))
     ContractReport(day, sum(rows.values()), tuple(failures)).raise_if_failed()
-    return AdsDay(pl.concat(frames), rows, digests, extra)
+    counts = dict[str, int]()
+    if feedback is not None and (feedback.rows.height or feedback.waiting or feedback.unknown):
+        served = feedback.rows.sort(AT, PREDICTION_ID).select(*SCHEMA).cast({LABEL: pl.Int8})
+        frames.append(served.with_columns(pl.col(CATEGORIES).replace(_EMPTY)))
+        rows[ADS_PREDICTIONS_FOLDER] = served.height
+        digests[ADS_PREDICTIONS_FOLDER] = feedback.labels_digest
+        counts = {
+            "served": served.height,
+            "waiting": feedback.waiting,
+            "late": feedback.late,
+            "double": feedback.double,
+            "unknown": feedback.unknown,
+        }
+    return AdsDay(pl.concat(frames), rows, digests, extra, counts)
 
 
 def _failures(frame: pl.DataFrame, file: str) -> list[Failure]:
@@ -109,6 +128,7 @@ def write_ads_day(day: AdsDay, target: Path) -> dict[str, Any]:
         "clicks": int(frame[LABEL].sum()),
         "click_rate": number(frame[LABEL].mean()),
         "files": day.rows_by_file,
+        **day.feedback,
         "extra_columns": day.extra_columns,
         "values": {name: frame[name].n_unique() for name in CATEGORIES},
     }

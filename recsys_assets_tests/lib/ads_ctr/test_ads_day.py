@@ -10,13 +10,20 @@ import pytest
 from recsys_assets.ads_columns import FEATURES, LABEL
 from recsys_assets.lib.ads_ctr import ads_day
 from recsys_assets.lib.ads_ctr.ads_truth import AdsTruth
+from recsys_assets.lib.ads_ctr.feedback import read_feedback
 from recsys_assets.lib.ads_ctr.log_files import SCHEMA
 from recsys_assets.lib.ads_ctr.simulated_ads import simulate_day
 from recsys_assets.lib.quality.contracts import ContractViolation
 from recsys_assets.lib.quality.profiles import PROFILE_FILE
+from recsys_assets_tests.support import small_feedback
+from recsys_assets_tests.support.small_feedback import DAY, NOON
 
-DAY = "2026-03-02"
 ROWS = simulate_day(AdsTruth(7), 0, 40).rows
+
+
+def with_predictions(landing: Path, now: float) -> ads_day.AdsDay:
+    given = read_feedback(str(landing), DAY, small_feedback.HOUR, now)
+    return ads_day.read_ads_day(str(landing), DAY, given)
 
 
 def land(landing: Path, name: str, rows: pl.DataFrame) -> Path:
@@ -57,6 +64,51 @@ def test_other_columns_are_named_and_left_out(tmp_path: Path) -> None:
     land(tmp_path, "a.parquet", ROWS.with_columns(campaign=pl.lit("x")))
     found = ads_day.read_ads_day(str(tmp_path), DAY)
     assert found.extra_columns == {"campaign": 1} and "campaign" not in found.rows.columns
+
+
+def test_settled_predictions_follow_the_files_in_the_order_of_their_moments(tmp_path: Path) -> None:
+    small_feedback.land(
+        tmp_path,
+        [
+            small_feedback.prediction(2, NOON + 2, C1="-1"),
+            small_feedback.prediction(1, NOON + 1, I1=None, C2=None),
+            small_feedback.prediction(3, NOON + 3),
+        ],
+        [
+            small_feedback.label(2, 1, NOON + 5, NOON + 2),
+            small_feedback.label(1, 0, NOON + 9, NOON + 1),
+            small_feedback.label(1, 0, NOON + 9, NOON + 1),
+        ],
+    )
+    alone = with_predictions(tmp_path, NOON + 10)
+    assert alone.rows["label"].to_list() == [0, 1] and dict(alone.rows.schema) == SCHEMA
+    assert alone.rows["I1"].to_list() == [None, 2]
+    assert alone.rows["C1"].to_list() == ["v1", None], "-1 means empty, as in files"
+    assert alone.rows["C2"].to_list() == [None, "v2"]
+    assert alone.rows_by_file == {"ads_predictions": 2}
+    counted = {"served": 2, "waiting": 1, "late": 0, "double": 1, "unknown": 0}
+    assert alone.feedback == counted
+    folder = tmp_path / "out"
+    folder.mkdir()
+    metrics = ads_day.write_ads_day(alone, folder)
+    assert counted.items() <= metrics.items() and metrics["rows"] == 2
+    land(tmp_path, "a.parquet", ROWS)
+    both = with_predictions(tmp_path, NOON + 10)
+    assert both.rows.equals(pl.concat([ROWS, alone.rows]))
+    assert ads_day.read_ads_day(str(tmp_path), DAY).rows.equals(ROWS)
+
+
+def test_a_later_label_makes_the_day_new(tmp_path: Path) -> None:
+    small_feedback.land(
+        tmp_path, [small_feedback.prediction(1)], [small_feedback.label(1, 0, NOON + 5)]
+    )
+    before = with_predictions(tmp_path, NOON + 10).digest
+    assert with_predictions(tmp_path, NOON + 20).digest == before
+    small_feedback.land(
+        tmp_path, [], [small_feedback.label(1, 1, NOON + 15)], file="1772452900000-0"
+    )
+    after = with_predictions(tmp_path, NOON + 20)
+    assert after.digest != before and after.rows["label"].to_list() == [1]
 
 
 @pytest.mark.parametrize(
