@@ -16,13 +16,12 @@ from rich.table import Table
 from recsys_assets import ads_partitions, partitions
 from recsys_assets.cli import ingest_check
 from recsys_assets.cli.configured import configured
-from recsys_assets.settings import LOCAL_PORTS, Settings, get_settings
+from recsys_assets.settings import Settings, get_settings
 
 if TYPE_CHECKING:
     from recsys_assets.lib.ads_ctr.ads_landing import AdsLanded
 
 _errors = Console(stderr=True)
-DEMO_HOME, DEMO_PORTS = "ads-demo", 300
 FirstDay = Annotated[
     str | None,
     typer.Option(
@@ -142,14 +141,13 @@ def demo_ads() -> None:
     It runs in a home of its own, RECSYS_HOME/ads-demo, with ports 300 above the usual ones, and
     leaves its services running. That home is emptied first.
     """
-    from recsys_assets.operations.ads_demo import ads_demo
+    from recsys_assets.operations.ads_demo import ads_demo, demo_settings
 
-    begun = configured()
-    offset = begun.port_offset + DEMO_PORTS
-    for name in LOCAL_PORTS:  # derived from the offset again
-        os.environ.pop(f"RECSYS_{name.upper()}", None)
-    own = configured(home=begun.home / DEMO_HOME, port_offset=offset, automation="true")
-    summary = ads_demo(own)
+    own = demo_settings(configured())
+    for name in [one for one in os.environ if one.startswith("RECSYS_")]:
+        del os.environ[name]
+    os.environ.update(own.environment())
+    summary = ads_demo(configured())
     table = Table("traffic", "predictions", "release", "AUC", "the truth's AUC")
     for title, phase in (
         ("before the drift", summary["before"]),

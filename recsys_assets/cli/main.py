@@ -80,10 +80,14 @@ def up() -> None:
 
 @app.command()
 def down() -> None:
-    """Stop every local part and all its processes."""
+    """Stop every local part and all its processes, and those of the ads ranker's demo."""
     from recsys_assets.operations import services
+    from recsys_assets.operations.ads_demo import demo_settings
 
-    services.down(configured())
+    settings = configured()
+    for one in (settings, demo_settings(settings)):
+        if (one.home / "run").is_dir():
+            services.down(one)
     say("every local part has ended")
 
 

@@ -28,13 +28,15 @@ from recsys_assets.lib.release.champion import Champion, read_champion
 from recsys_assets.lib.release.lines import ADS
 from recsys_assets.operations import services
 from recsys_assets.operations.jobs import Clock, PipelineFailed, run_jobs
+from recsys_assets.operations.own_home import own_settings
 from recsys_assets.serving.gateway.client import GatewayClient
-from recsys_assets.settings import Settings
+from recsys_assets.settings import LOCAL_PORTS, Settings
 
+HOME, PORT_OFFSET = "ads-demo", 300
 #: Rows of each of the two days that the first model is made from: one trains, one judges.
-DAY_ROWS = 60_000
+DAY_ROWS = 100_000
 #: Served predictions before the drift, after it, and after the retrain.
-BEFORE, DRIFTED, AFTER = 1_500, 6_000, 2_000
+BEFORE, DRIFTED, AFTER = 3_000, 20_000, 5_000
 BATCH = 250  # ads per call
 #: Seconds until the retrained release must be in service.
 LIMIT = 240.0
@@ -58,6 +60,13 @@ class AdsDemoSummary(TypedDict):
     release: int
     seconds: dict[str, float]
     urls: dict[str, str]
+
+
+def demo_settings(settings: Settings) -> Settings:
+    """Return the settings of the demo's own home, with ports 300 above the given ones."""
+    ports = {name: getattr(settings, name) + PORT_OFFSET for name in LOCAL_PORTS}
+    outside = dict.fromkeys(("artifacts_uri", "landing_uri", "feast_offline_uri", "ads_start_day"))
+    return own_settings(settings, settings.home / HOME, automation=True, **outside, **ports)
 
 
 def ads_demo(settings: Settings) -> AdsDemoSummary:

@@ -15,11 +15,12 @@ from recsys_assets.artifacts import ArtifactMissing, ArtifactStore
 from recsys_assets.files import write_text
 from recsys_assets.lib.ads_ctr.ads_evaluation import auc_estimate
 from recsys_assets.lib.ads_ctr.ads_watch import AdsWatch, WatchRules
-from recsys_assets.lib.ads_ctr.feedback import PREDICTION_ID, RELEASE, SCORE, SETTLED_AT
+from recsys_assets.lib.ads_ctr.feedback import SETTLED_AT
 from recsys_assets.lib.evaluation.measures import Estimate
 from recsys_assets.lib.evaluation.ranker_metrics import one_class, ranking_metrics
 from recsys_assets.lib.figures.streams import stream_figure
 from recsys_assets.lib.figures.tables import markdown_table
+from recsys_assets.lib.landing.ads_predictions import PREDICTION_ID, RELEASE, SCORE
 from recsys_assets.lib.monitor.rolling_auc import rolling_aucs
 from recsys_assets.lib.release.champion import read_champion
 from recsys_assets.lib.release.lines import ADS

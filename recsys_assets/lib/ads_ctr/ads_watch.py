@@ -16,7 +16,8 @@ from typing import Any
 import polars as pl
 
 from recsys_assets.ads_columns import LABEL
-from recsys_assets.lib.ads_ctr.feedback import PREDICTION_ID, RELEASE, SCORE, SETTLED_AT
+from recsys_assets.lib.ads_ctr.feedback import SETTLED_AT
+from recsys_assets.lib.landing.ads_predictions import PREDICTION_ID, RELEASE, SCORE
 from recsys_assets.lib.monitor.alarms import CursorInvalid
 from recsys_assets.lib.monitor.auc_threshold import suggested_threshold
 from recsys_assets.lib.monitor.below import AucBelow

@@ -21,16 +21,10 @@ from recsys_assets.artifacts import Artifact, ArtifactStore
 from recsys_assets.files import sha256_json, write_json
 from recsys_assets.lib.ads_ctr import ads_release
 from recsys_assets.lib.ads_ctr.ads_transforms import AdsTransforms
-from recsys_assets.lib.ads_ctr.feedback import (
-    AT,
-    PREDICTION_ID,
-    RELEASE,
-    SCORE,
-    SETTLED_AT,
-    read_feedback,
-)
+from recsys_assets.lib.ads_ctr.feedback import SETTLED_AT, read_feedback
 from recsys_assets.lib.ads_ctr.log_files import SCHEMA
 from recsys_assets.lib.evaluation.ranker_metrics import one_class
+from recsys_assets.lib.landing.ads_predictions import AT, PREDICTION_ID, RELEASE, SCORE
 from recsys_assets.lib.release.releases import Release
 from recsys_assets.release_files import (
     ADS_CONSUMED,
