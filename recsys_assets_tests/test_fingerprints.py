@@ -302,6 +302,7 @@ WITHOUT = {
     "ads_ctr/dcn",
     "ads_ctr/tuned_dcn",
     "ads_ctr/release",
+    "ads_ctr/tuned_release",
     "ads_ctr/champion",
     "features/workflows",
     "features/datasets",

@@ -268,6 +268,7 @@ def test_triton_container(rendered):
 
 
 COMPONENTS, FUSED = ["dlrm_ranking", "ensemble_model"], ["fused_model", "recommender"]
+OF_ADS = ["ads_dcn", "ads_ensemble"]  # loaded whatever the setting is
 
 
 @pytest.mark.parametrize(
@@ -284,7 +285,8 @@ def test_triton_loads_what_is_complete(rendered, tmp_path, mode, loaded):
     local launcher does.
     """
     for folder in (
-        *(f"{model}/7" for model in COMPONENTS + FUSED),
+        *(f"{model}/7" for model in COMPONENTS + FUSED + OF_ADS),
+        "ads_candidate/1",
         "ensemble_candidate/1",
         "recommender_candidate/1",
         "no_version",
@@ -314,7 +316,9 @@ def test_triton_loads_what_is_complete(rendered, tmp_path, mode, loaded):
         a.removeprefix("--load-model=") for a in arguments if a.startswith("--load-model")
     )
     assert (
-        models == loaded == servable_models(tmp_path / "models", mode or Settings().triton_models)
+        models
+        == sorted(OF_ADS + loaded)
+        == servable_models(tmp_path / "models", mode or Settings().triton_models)
     )
     # model control by gRPC asks for the key that promotion derives from the same token; by HTTP it
     # has none

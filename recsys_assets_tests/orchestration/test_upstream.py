@@ -186,6 +186,8 @@ def paper(
         "ads_ctr/evaluation",
     ):
         publish(kind, DAY)
+    fed = publish("ads_ctr/feedback_rows", DAY, base=release, dcn=store.current("ads_ctr/dcn", DAY))
+    publish("ads_ctr/tuned_dcn", DAY, rows=fed)
     rows = publish(
         "fine_tune/rows",
         DAY,

@@ -14,14 +14,19 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from recsys_assets.bench.ads import drift, quality
+from recsys_assets.bench.ads import drift, quality, request
 from recsys_assets.bench.harness.part import refuse_unknown, run_training_part
 from recsys_assets.files import write_json
 from recsys_assets.settings import Settings
 
 Say = Callable[[str], None]
 #: Part → first words of its figures.
-PARTS = {"drift": ("drift",), "quality": ("quality", "parity"), "training": ("training",)}
+PARTS = {
+    "drift": ("drift",),
+    "quality": ("quality", "parity"),
+    "training": ("training",),
+    "request": ("request",),
+}
 #: Figure → its bar, and whether it is the least or the most that is accepted.
 BARS: Mapping[str, tuple[float, str]] = {
     "drift.detected": (0.95, "at least"),
@@ -31,6 +36,8 @@ BARS: Mapping[str, tuple[float, str]] = {
 }
 #: Rows of a day for the comparison with Merlin's own way.
 TRAINING_ROWS = 200_000
+#: Rows of a day for the model that answers requests; its size depends little on them.
+REQUEST_ROWS = 100_000
 
 
 def bench_ads(
@@ -58,6 +65,10 @@ def bench_ads(
                 report |= _drift(say)
             elif name == "quality":
                 report |= quality.measure_quality(settings, Path(scratch), say, rows)
+            elif name == "request":
+                report |= request.measure_request(
+                    settings, Path(scratch), say, min(rows, REQUEST_ROWS)
+                )
             else:
                 report |= _training(settings, Path(scratch), say, min(rows, TRAINING_ROWS))
         report["cpu_count"] = os.cpu_count()
