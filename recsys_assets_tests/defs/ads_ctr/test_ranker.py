@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
@@ -20,6 +21,7 @@ from recsys_assets.lib.release.releases import list_releases
 from recsys_assets.orchestration.pipes import TrainingClient
 from recsys_assets.orchestration.resources import Platform
 from recsys_assets.settings import Settings, get_settings
+from recsys_assets_tests.support import small_feedback
 from recsys_assets_tests.support.tiny_shop import TRAINING_PYTHON
 
 START = partitions.calendar_start(get_settings())
@@ -126,6 +128,29 @@ def test_a_file_that_breaks_the_form_stops_the_day(tmp_path: Path) -> None:
     assert not result.success and not home.store.exists("ads_ctr/logs", DAYS[0])
     assert not checks(result)["contract"].passed
     assert "column 'C9': type is missing" in str(checks(result)["contract"].metadata["failures"])
+
+
+def test_a_day_of_served_predictions_is_new_with_each_label(tmp_path: Path) -> None:
+    home, now = AdsHome(tmp_path), time.time()
+    made = [small_feedback.prediction(number, now) for number in range(3)]
+    small_feedback.land(home.landing, made, [small_feedback.label(1, 1, now, now)], day=DAYS[0])
+
+    def imported() -> tuple[list[Any], dict[str, Any], Any]:
+        (result,) = home.logs(DAYS[:1])
+        assert result.success
+        artifact = home.store.current("ads_ctr/logs", DAYS[0])
+        rows = pl.read_parquet(artifact.path("ads.parquet"))
+        return rows.select("label", "I1").rows(), artifact.metrics, checks(result)["settled"]
+
+    rows, metrics, settled = imported()
+    assert rows == [(1, 1)] and (metrics["served"], metrics["waiting"]) == (1, 2)
+    assert not settled.passed and settled.severity == dg.AssetCheckSeverity.WARN
+    assert settled.metadata["value"].value == 2
+    labels = [small_feedback.label(number, 0, now, now) for number in (0, 2)]
+    small_feedback.land(home.landing, [], labels, file="1772452900000-0", day=DAYS[0])
+    rows, metrics, settled = imported()
+    assert rows == [(0, 0), (1, 1), (0, 2)] and metrics["waiting"] == 0 and settled.passed
+    assert imported()[0] == rows
 
 
 @pytest.mark.training
