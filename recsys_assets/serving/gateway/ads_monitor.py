@@ -7,6 +7,7 @@ while there is none, the metrics have no figures, and an outage keeps those that
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Iterator
 
@@ -59,7 +60,7 @@ class AdsMonitorWatch(Collector):
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.figures: AdsMonitorFigures | None = None
-        self._warned = False
+        self._warned, self._end = False, asyncio.Event()
         registry.register(self)
 
     def collect(self) -> Iterator[Metric]:
@@ -98,8 +99,21 @@ class AdsMonitorWatch(Collector):
                 logger.warning("%s has another form and is not shown: %s", KEY, error)
             self._warned = True
 
-    async def keep(self, client: redis.asyncio.Redis) -> None:
-        """Poll until cancelled."""
-        while True:
+    def start(self, client: redis.asyncio.Redis) -> None:
+        """Start the task that polls."""
+        self._task = asyncio.create_task(self._keep(client))
+
+    async def _keep(self, client: redis.asyncio.Redis) -> None:
+        """Poll until closed."""
+        while not self._end.is_set():
             await self.poll(client)
-            await asyncio.sleep(EVERY)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._end.wait(), EVERY)
+
+    async def close(self) -> None:
+        """End the polls; one in progress ends within the client's limit.
+
+        The task is not cancelled, because the client can swallow a cancellation while it connects.
+        """
+        self._end.set()
+        await self._task

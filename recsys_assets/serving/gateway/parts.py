@@ -111,19 +111,17 @@ class Parts:
         )
         logs = [log for log in (self.served, self.ads_log) if log is not None]
         await self.availability.poll()  # before the first answer
-        watches = [
-            asyncio.create_task(self.availability.keep()),
-            asyncio.create_task(self._ads_monitor.keep(self.visitors)),
-        ]
+        watch = asyncio.create_task(self.availability.keep())
+        self._ads_monitor.start(self.visitors)
         for log in logs:
             log.start()
         try:
             yield
         finally:
-            for watch in watches:
-                watch.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await watch
+            watch.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await watch
+            await self._ads_monitor.close()
             for log in logs:
                 await log.close()
             await self.ranking.close()
