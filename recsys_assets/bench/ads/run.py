@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from recsys_assets.bench.ads import drift, quality, request
+from recsys_assets.bench.ads import drift, quality, recovery, request
 from recsys_assets.bench.harness.part import refuse_unknown, run_training_part
 from recsys_assets.files import write_json
 from recsys_assets.settings import Settings
@@ -23,6 +23,7 @@ Say = Callable[[str], None]
 #: Part → first words of its figures.
 PARTS = {
     "drift": ("drift",),
+    "recovery": ("drift",),
     "quality": ("quality", "parity"),
     "training": ("training",),
     "request": ("request",),
@@ -31,6 +32,7 @@ PARTS = {
 BARS: Mapping[str, tuple[float, str]] = {
     "drift.detected": (0.95, "at least"),
     "drift.false_alarms": (0.01, "at most"),
+    "drift.auc_recovered": (-0.01, "at least"),
     "quality.of_oracle_lift": (0.98, "at least"),
     "parity.differences": (0, "at most"),
 }
@@ -65,6 +67,8 @@ def bench_ads(
                 report |= _drift(say)
             elif name == "quality":
                 report |= quality.measure_quality(settings, Path(scratch), say, rows)
+            elif name == "recovery":
+                report |= recovery.measure_recovery(settings, Path(scratch), say, rows)
             elif name == "request":
                 report |= request.measure_request(
                     settings, Path(scratch), say, min(rows, REQUEST_ROWS)
