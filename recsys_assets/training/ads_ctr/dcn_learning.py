@@ -88,10 +88,14 @@ class DcnNetwork:
         """Return the click probabilities, float32 [N]."""
         return export.apply(self.function, rows.inputs)
 
-    def fit(self, whole: AdsSplit, pace: Pace, step: Step[Any]) -> None:
+    def fit(self, whole: AdsSplit, pace: Pace, step: Step[Any]) -> float | None:
         """Train on rows in order of time, and report it.
 
         Epochs are compared by the log loss of the last rows, which are nearest to what is served.
+
+        Returns:
+            the held-out AUC of the epoch that was kept; None: nothing was held out, or rows of one
+            class.
         """
         held = int(len(whole) * pace.held_out)
         train = whole.part(slice(len(whole) - held))
@@ -125,7 +129,9 @@ class DcnNetwork:
             losses=outcome.losses,
             held_out_log_loss=outcome.figures,
             rows_per_second=outcome.rows_per_second,
+            learning_rate=pace.learning_rate,
         )
+        return metrics.auc(held_out.label, self.scores(held_out)) if judge else None
 
     def write(self, step: Step[Any], valid: AdsSplit) -> None:
         """Write checkpoint, config, ONNX and scores, and report the figures of these rows."""

@@ -36,7 +36,7 @@ def test_a_run_of_one_part_keeps_the_figures_of_the_others(
 
 
 def test_an_unknown_part_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BenchFailed, match="no part is called speed; there are drift, quality"):
+    with pytest.raises(BenchFailed, match="no part is called speed; there are drift, recovery"):
         run.bench_ads(Settings(home=tmp_path), print, ["speed"])
 
 
