@@ -200,6 +200,24 @@ class GatewayClient:
             },
         )
 
+    def ads_ctr(self, ads: Sequence[Mapping[str, Any]]) -> AdsResponse:
+        """Predict the click probability of at most 500 ads; answers keep their order.
+
+        Args:
+            ads: each has the fields I1 to I13 and C1 to C26; None: empty.
+        """
+        return self._post("/ads/ctr", AdsResponse, {"ads": [dict(one) for one in ads]})
+
+    def send_ad_labels(self, labels: Sequence[Mapping[str, Any]]) -> AdLabelsResponse:
+        """Report whether ads were clicked, at most 500 labels.
+
+        Args:
+            labels: [{prediction_id, clicked, …}].
+        """
+        return self._post(
+            "/ads/labels", AdLabelsResponse, {"labels": [dict(one) for one in labels]}
+        )
+
     def ready(self) -> ReadyResponse:
         """Return whether a release is served; status 503 of the gateway does not raise."""
         answer = self._send("GET", "/readyz")

@@ -19,7 +19,7 @@ from recsys_assets.serving.gateway.ads_models import AdRequest
 from recsys_assets.settings import Settings
 from recsys_assets_tests.support.gateway_calls import error
 from recsys_assets_tests.support.small_ads_gateway import RELEASE, CountingAds, ad, ads_gateway
-from recsys_assets_tests.support.small_feedback import NOON, name_of
+from recsys_assets_tests.support.small_feedback import name_of
 from recsys_assets_tests.support.stack import eventually
 
 
@@ -212,9 +212,10 @@ def test_a_full_stream_drops_and_counts(
 
 def test_labels_of_one_and_of_many_reach_the_stream(client: TestClient, valkey: Any) -> None:
     assert client.post("/ads/labels", json={"prediction_id": name_of(1), "clicked": True}).json()
+    ago = int(time.time()) - 600
     many = {
         "labels": [
-            {"prediction_id": name_of(n), "clicked": n % 2 == 0, "at": NOON + n + 0.5}
+            {"prediction_id": name_of(n), "clicked": n % 2 == 0, "at": ago + n + 0.5}
             for n in range(500)
         ]
     }
@@ -223,7 +224,7 @@ def test_labels_of_one_and_of_many_reach_the_stream(client: TestClient, valkey: 
     found = labels(valkey)
     assert found[0] == AdLabel(prediction_id=name_of(1), label=1)
     assert found[1:] == [
-        AdLabel(prediction_id=name_of(n), label=1 - n % 2, at=NOON + n + 0.5) for n in range(500)
+        AdLabel(prediction_id=name_of(n), label=1 - n % 2, at=ago + n + 0.5) for n in range(500)
     ]
     assert valkey.client(1).xlen(LABELS.name) == 2, "a call is one entry: all or none"
     assert metrics(client)["labels_total"] == 501

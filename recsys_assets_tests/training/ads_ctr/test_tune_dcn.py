@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -118,6 +119,27 @@ def test_the_next_training_starts_from_it(tuned: StepRun, rows: Path, tmp_path: 
         "ads_ctr.tune_dcn", tmp_path, {"base": tuned.output, "rows": rows}, {"epochs": 1}
     )
     assert again.metrics["auc_before"] == pytest.approx(tuned.metrics["auc"], abs=1e-6)
+
+
+@pytest.mark.parametrize(("own", "tried"), [(0.7, False), (0.51, True)])
+def test_a_gentle_rate_is_tried_only_where_the_base_keeps_half_of_its_lift(
+    base: StepRun, rows: Path, tmp_path: Path, own: float, tried: bool
+) -> None:
+    """Its AUC on the new rows is about .5; a base that had .51 has lost less than it can show."""
+    known = tmp_path / "base"
+    shutil.copytree(base.output, known)
+    (known / "manifest.json").write_text(json.dumps({"metrics": {"auc": own}}))
+    found = run_step("ads_ctr.tune_dcn", tmp_path, {"base": known, "rows": rows}, {"epochs": 1})
+    assert ("held_out_auc" in found.metrics) is tried
+    if not tried:
+        assert found.metrics["learning_rate"] == 2e-3
+
+
+def test_the_rate_with_the_higher_held_out_auc_is_kept(tuned: StepRun) -> None:
+    """The base has no manifest here, so that both are tried."""
+    aucs = tuned.metrics["held_out_auc"]
+    better = 2e-3 if aucs["quick"] >= aucs["gentle"] else 5e-4
+    assert tuned.metrics["learning_rate"] == better
 
 
 def test_rows_of_another_workflow_are_refused(base: StepRun, rows: Path, tmp_path: Path) -> None:
