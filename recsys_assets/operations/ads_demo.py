@@ -145,8 +145,12 @@ def _serve(gateway: GatewayClient, day: SimulatedDay) -> AdsPhase:
     for part in _batches(day.rows):
         answer = gateway.ads_ctr(part.select(FEATURES).to_dicts())
         clicked = labels[len(scores) : len(scores) + part.height]
-        ids = [one.prediction_id for one in answer.predictions]
-        gateway.ads_labels(list(zip(ids, map(bool, clicked), strict=True)))
+        gateway.send_ad_labels(
+            [
+                {"prediction_id": one.prediction_id, "clicked": bool(click)}
+                for one, click in zip(answer.predictions, clicked, strict=True)
+            ]
+        )
         scores += [one.ctr for one in answer.predictions]
         releases.append(answer.release)
     clicks = np.array(labels)

@@ -76,19 +76,6 @@ class GatewayClient:
     ) -> None:
         self.close()
 
-    def ads_ctr(self, ads: Sequence[Mapping[str, Any]]) -> AdsResponse:
-        """Predict the click probabilities of ads.
-
-        Args:
-            ads: each with all 39 fields of Criteo's public logs; None: empty.
-        """
-        return self._post("/ads/ctr", AdsResponse, {"ads": [dict(ad) for ad in ads]})
-
-    def ads_labels(self, labels: Sequence[tuple[str, bool]]) -> AdLabelsResponse:
-        """Report (prediction_id, clicked) of ads that were shown."""
-        rows = [{"prediction_id": one, "clicked": clicked} for one, clicked in labels]
-        return self._post("/ads/labels", AdLabelsResponse, {"labels": rows})
-
     def close(self) -> None:
         """Close the connections."""
         self._http.close()
