@@ -93,7 +93,7 @@ class LogConsumer(Generic[R]):
                     return
                 self.recover()
                 if away:
-                    logger.warning("Valkey answers again; landing %s", self.prefix)
+                    logger.warning("the log %s is landed again", self.stream.name)
                 pause, away = FIRST_PAUSE, False
                 while not self._stop.is_set():
                     more = self.step()
@@ -108,9 +108,7 @@ class LogConsumer(Generic[R]):
                 self.land()
             except redis.RedisError as error:
                 if not away:
-                    logger.warning(
-                        "Valkey is not available to the log %s: %s", self.stream.name, error
-                    )
+                    logger.warning("the log %s waits for Valkey: %s", self.stream.name, error)
                 away = True
                 self._stop.wait(pause)
                 pause = min(2 * pause, LONGEST_PAUSE)
