@@ -31,6 +31,7 @@ from recsys_assets.settings import PROJECT_ROOT, Settings
 from recsys_assets_tests.conftest import free_port
 from recsys_assets_tests.support.answering_triton import RELEASE, answering, write_answering
 from recsys_assets_tests.support.gateway_calls import promote_similar
+from recsys_assets_tests.support.small_ads_gateway import ad
 from recsys_assets_tests.support.small_shop import promote
 from recsys_assets_tests.support.small_triton import settings_for
 
@@ -107,6 +108,10 @@ def test_the_typed_client_calls_everything(settings: Settings, gateway: Any, val
             [{"user_id": "u", "item_id": "d/4", "event_id": "mine"}]
         ).event_ids == ["mine"]
         assert client.reset("u", "other").event_id == "other"
+        label = {"prediction_id": "1a0c4506c7b-ab-1f", "clicked": True}
+        assert client.send_ad_labels([label, label]).accepted == 2
+        with pytest.raises(GatewayError, match="no release of the ads ranker"):
+            client.ads_ctr([ad()])
         assert client.set_availability({"a": "hidden"}).changed == 1
         assert [item.item_id for item in client.similar("b").items] == []
         assert [item.item_id for item in client.popular(category="books").items] == ["b"]
