@@ -16,7 +16,7 @@ from recsys_assets.serving.gateway.triton_call import (
     contents_of,
     give,
 )
-from recsys_assets.serving.stages.ads import CATEGORY_VALUES, COUNTS, RELEASE, SCORE
+from recsys_assets.serving.stages.ads_tensors import CATEGORY_VALUES, COUNTS, RELEASE, SCORE
 from recsys_assets.serving.stages.stage import DTYPES
 
 #: The model that clients ask; it pins the versions of the release in force.

@@ -10,23 +10,23 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from recsys_assets.ads_columns import CATEGORIES, INTEGERS
 from recsys_assets.lib.ads_ctr.ads_transforms import AdsTransforms
 from recsys_assets.lib.exports.session import open_session
 from recsys_assets.release_files import ADS_DCN, ADS_TRANSFORM, ADS_TRANSFORMS, MODEL
+from recsys_assets.serving.stages.ads_tensors import (
+    CAT,
+    CATEGORY_VALUES,
+    CONT,
+    COUNTS,
+    RELEASE,
+    SCORE,
+)
 from recsys_assets.serving.stages.onnx_models import ModelOutputInvalid
-from recsys_assets.serving.stages.stage import Stage, StageInputInvalid, Tensors, TensorSpec
+from recsys_assets.serving.stages.stage import Stage, StageInputInvalid, Tensors
 from recsys_assets.settings import Settings
 
 if TYPE_CHECKING:
     import onnxruntime
-
-COUNTS = TensorSpec("counts", "FP64", (-1, len(INTEGERS)))  # NaN: empty
-CATEGORY_VALUES = TensorSpec("categories", "STRING", (-1, len(CATEGORIES)))  # "": empty
-CAT = TensorSpec("cat", "INT32", (-1, len(CATEGORIES)))
-CONT = TensorSpec("cont", "FP32", (-1, len(INTEGERS)))
-SCORE = TensorSpec("score", "FP32", (-1,))  # click probability
-RELEASE = TensorSpec("ads_release", "INT64", (1,))  # number of the release
 
 
 class AdsNvtTransform(Stage):

@@ -11,7 +11,7 @@ import tritonclient.grpc as grpcclient
 from recsys_assets.ads_columns import CATEGORIES, INTEGERS
 from recsys_assets.lib.release.releases import Release
 from recsys_assets.release_files import ADS_SAMPLE
-from recsys_assets.serving.stages import ads
+from recsys_assets.serving.stages import ads_tensors as t
 from recsys_assets.serving.triton.replicas import Replica, SmokeFailed
 
 #: Largest difference from the scores in the release. Batches of other sizes round otherwise.
@@ -67,11 +67,11 @@ def score_ads(
     """
     inputs = []
     for spec, values, kind in (
-        (ads.COUNTS, counts, "FP64"),
-        (ads.CATEGORY_VALUES, categories, "BYTES"),
+        (t.COUNTS, counts, "FP64"),
+        (t.CATEGORY_VALUES, categories, "BYTES"),
     ):
         inputs.append(grpcclient.InferInput(spec.name, list(values.shape), kind))
         inputs[-1].set_data_from_numpy(values)
-    outputs = [grpcclient.InferRequestedOutput(spec.name) for spec in (ads.SCORE, ads.RELEASE)]
+    outputs = [grpcclient.InferRequestedOutput(spec.name) for spec in (t.SCORE, t.RELEASE)]
     result = replica.infer(model, inputs, outputs, f"score {len(counts)} ads by {model}")
-    return result.as_numpy(ads.SCORE.name), int(result.as_numpy(ads.RELEASE.name)[0])
+    return result.as_numpy(t.SCORE.name), int(result.as_numpy(t.RELEASE.name)[0])
